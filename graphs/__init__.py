@@ -1,0 +1,1 @@
+"""What each graph takes and gives, and the bundles that hold them.  Standard library only."""

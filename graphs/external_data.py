@@ -1,0 +1,75 @@
+"""Which files an ONNX file refers to, read from its bytes alone.
+
+A walker over the protobuf wire format that follows just the fields that can hold a tensor: so a bundle's references are
+known before any runtime opens it, and without the onnx package.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+# Field numbers of onnx.proto: message -> fields that lead to a tensor.
+_INTO = {
+    "model": {7: "graph", 25: "function"},
+    "graph": {1: "node", 5: "tensor", 15: "sparse"},
+    "function": {7: "node"},
+    "node": {5: "attribute"},
+    "attribute": {5: "tensor", 6: "graph", 10: "tensor", 11: "graph", 22: "sparse", 23: "sparse"},
+    "sparse": {1: "tensor", 2: "tensor"},
+    "tensor": {13: "entry"},
+}
+
+
+def _varint(data: memoryview, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        byte = data[at]
+        at += 1
+        value |= (byte & 0x7F) << shift
+        if not byte & 0x80:
+            return value, at
+        shift += 7
+
+
+def _fields(data: memoryview) -> Iterator[tuple[int, memoryview]]:
+    """The length-delimited fields of a message."""
+    at = 0
+    while at < len(data):
+        tag, at = _varint(data, at)
+        kind = tag & 7
+        if kind == 0:
+            _, at = _varint(data, at)
+        elif kind == 2:
+            length, at = _varint(data, at)
+            if at + length > len(data):
+                raise ValueError("a field runs past the end of its message")
+            yield tag >> 3, data[at : at + length]
+            at += length
+        elif kind in (1, 5):
+            at += 8 if kind == 1 else 4
+        else:
+            raise ValueError(f"unknown wire type {kind}")
+
+
+def _walk(data: memoryview, message: str) -> Iterator[str]:
+    for number, content in _fields(data):
+        inner = _INTO[message].get(number)
+        if inner == "entry":
+            entry = {key: bytes(value) for key, value in _fields(content)}
+            if entry.get(1) == b"location":
+                yield entry.get(2, b"").decode("utf-8", "replace")
+        elif inner:
+            yield from _walk(content, inner)
+
+
+def external_locations(path: Path) -> set[str]:
+    """The external data locations an ONNX file names, as written in it.
+
+    Raises:
+        ValueError: the file is not a protobuf message.
+    """
+    try:
+        return set(_walk(memoryview(path.read_bytes()), "model"))
+    except IndexError as error:
+        raise ValueError("the file ends in the middle of a field") from error

@@ -1,0 +1,175 @@
+"""The manifest of a bundle: what ``manifest.json`` says, as typed data.  Standard library only."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .contract import Geometry, as_dict, contract
+from .errors import BundleError
+
+FORMAT = 1
+"""Version of the bundle format that this package reads and writes."""
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True)
+class Rules:
+    """Numbers that the host applies.  Logits are before the sigmoid.
+
+    presence_threshold: presence logits at or below it mean the object is absent.  absent_logit: mask logits of an absent
+    object.  stability_delta, stability_threshold: the single mask is kept if area(logits > delta) / area(logits > -delta) reaches
+    the threshold.  mask_input_limit: earlier logits are clamped to +- this as mask input.  mask_scale, mask_bias: a mask prompt
+    becomes scale * mask + bias as logits.  hole_logit: value of filled holes.  overlap_logit: upper bound of losing objects.
+    """
+
+    presence_threshold: float = 0.0
+    absent_logit: float = -1024.0
+    stability_delta: float = 0.05
+    stability_threshold: float = 0.98
+    mask_input_limit: float = 32.0
+    mask_scale: float = 20.0
+    mask_bias: float = -10.0
+    hole_logit: float = 0.1
+    overlap_logit: float = -10.0
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How a frame becomes the input `image`: filters of video frames and of single images, channel order, range."""
+
+    video_filter: str = "bicubic, antialiased, on uint8 (Pillow)"
+    image_filter: str = "bilinear, antialiased, on float"
+    channels: str = "RGB"
+    range: tuple[float, float] = (0.0, 255.0)
+
+
+@dataclass(frozen=True)
+class Constants:
+    """Learned numbers that the host needs.
+
+    no_object_pointer: pointer of a frame on which the object is absent, one number per channel.  mask_downsample: the 4x4
+    stride-4 convolution, row-major, that turns a 0/1 mask at input size into the decoder's mask input; mask_downsample_bias.
+    """
+
+    no_object_pointer: tuple[float, ...]
+    mask_downsample: tuple[float, ...]
+    mask_downsample_bias: float
+
+
+@dataclass(frozen=True)
+class File:
+    """Identity of one file of the bundle."""
+
+    sha256: str
+    size: int
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Everything a host must know.  `variants` maps a variant to the file of each of its graphs, relative to the bundle."""
+
+    model: str
+    geometry: Geometry
+    precision: str
+    constants: Constants
+    variants: dict[str, dict[str, str]]
+    files: dict[str, File] = field(default_factory=dict)
+    parity: dict[str, Any] = field(default_factory=dict)
+    source: dict[str, Any] = field(default_factory=dict)
+    card: dict[str, Any] = field(default_factory=dict)
+    rules: Rules = field(default_factory=Rules)
+    preprocessing: Preprocessing = field(default_factory=Preprocessing)
+
+    def to_json(self) -> str:
+        """The text of ``manifest.json``; equal manifests give equal text."""
+        data: dict[str, Any] = {"format": FORMAT, **asdict(self)}
+        data["geometry"] = self.geometry.as_dict()
+        data["graphs"] = {name: as_dict(graph) for name, graph in contract(self.geometry).items()}
+        return json.dumps(data, indent=1, sort_keys=True, allow_nan=False) + "\n"
+
+
+def _section(data: dict[str, Any], name: str, kind: type, where: Path) -> Any:
+    value = data.get(name)
+    if not isinstance(value, kind):
+        found = "nothing" if value is None else type(value).__name__
+        raise BundleError(f"{where}: '{name}' should be of type {kind.__name__}, found {found}")
+    return value
+
+
+def _check_contract(stated: dict[str, Any], geometry: Geometry, where: Path) -> None:
+    """The contract a bundle was written with must be the one this package computes from the same geometry."""
+    expected = contract(geometry)
+    if set(stated) != set(expected):
+        raise BundleError(f"{where}: expected the graphs {sorted(expected)}, found {sorted(stated)}")
+    for name, graph in expected.items():
+        for side in ("inputs", "outputs"):
+            want = [(p["name"], p["shape"], p["dtype"]) for p in as_dict(graph)[side]]
+            try:
+                have = [(p["name"], p["shape"], p["dtype"]) for p in stated[name][side]]
+            except (KeyError, TypeError) as error:
+                raise BundleError(f"{where}: graph {name} has a malformed list of {side}") from error
+            for expected_port, found_port in zip(want, have, strict=False):
+                if expected_port != found_port:
+                    raise BundleError(
+                        f"{where}: graph {name}, {side}: expected {expected_port[0]} {expected_port[1]} {expected_port[2]}, "
+                        f"found {found_port[0]} {found_port[1]} {found_port[2]}"
+                    )
+            if len(want) != len(have):
+                raise BundleError(f"{where}: graph {name} should have {len(want)} {side}, found {len(have)}")
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Read and check a ``manifest.json``.
+
+    Raises:
+        BundleError: it is missing, not JSON, of another format version, or disagrees with the contract.
+    """
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise BundleError(f"{path.parent} is not a bundle: it has no {MANIFEST}") from error
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise BundleError(f"{path} cannot be read as JSON: {error}") from error
+    if not isinstance(data, dict):
+        raise BundleError(f"{path} should hold a JSON object, found {type(data).__name__}")
+    if data.get("format") != FORMAT:
+        raise BundleError(f"{path}: this package reads bundle format {FORMAT}, found {data.get('format')!r}")
+    try:
+        geometry = Geometry.from_dict(_section(data, "geometry", dict, path))
+        constants = _section(data, "constants", dict, path)
+        manifest = Manifest(
+            model=_section(data, "model", str, path),
+            geometry=geometry,
+            precision=_section(data, "precision", str, path),
+            constants=Constants(
+                tuple(float(v) for v in constants["no_object_pointer"]),
+                tuple(float(v) for v in constants["mask_downsample"]),
+                float(constants["mask_downsample_bias"]),
+            ),
+            variants={k: dict(v) for k, v in _section(data, "variants", dict, path).items()},
+            files={
+                k: File(str(v["sha256"]), int(v["size"])) for k, v in _section(data, "files", dict, path).items()
+            },
+            parity=_section(data, "parity", dict, path),
+            source=_section(data, "source", dict, path),
+            card=_section(data, "card", dict, path),
+            rules=Rules(**{k: float(v) for k, v in _section(data, "rules", dict, path).items()}),
+        )
+    except BundleError:
+        raise
+    except (KeyError, TypeError, ValueError) as error:
+        raise BundleError(f"{path} is malformed: {error}") from error
+    if len(manifest.constants.no_object_pointer) != geometry.width:
+        raise BundleError(
+            f"{path}: no_object_pointer should have {geometry.width} numbers, "
+            f"found {len(manifest.constants.no_object_pointer)}"
+        )
+    if len(manifest.constants.mask_downsample) != 16:
+        raise BundleError(
+            f"{path}: mask_downsample should have 16 numbers, found {len(manifest.constants.mask_downsample)}"
+        )
+    _check_contract(_section(data, "graphs", dict, path), geometry, path)
+    return manifest

@@ -1,0 +1,28 @@
+"""What a backend is: two verbs.  Everything else about a runtime is its own business."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Protocol
+
+from ..graphs.contract import Graph
+
+Handle = Any
+"""A tensor that only its backend looks into; it may live on a device."""
+
+
+class Runner(Protocol):
+    """A loaded graph: named tensors in, named tensors out.
+
+    Host ports take and give float32 numpy arrays, the others the backend's own handles.
+    """
+
+    def __call__(self, **inputs: Handle) -> dict[str, Handle]: ...
+
+
+class Backend(Protocol):
+    """Loads graphs.  `variants` lists the bundle variants it can run, best first."""
+
+    variants: tuple[str, ...]
+
+    def load(self, graph: Graph, path: Path) -> Runner: ...
