@@ -20,7 +20,9 @@ CrossAttention = Literal["full", "pooled_score_bias", "pooled_key_constant"]
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Everything that determines the function a checkpoint computes.  Sizes in pixels refer to the square model input."""
+    """Everything that determines the function a checkpoint computes.  Sizes in pixels refer to the square model
+    input.
+    """
 
     name: str
     image_size: int
@@ -35,6 +37,7 @@ class ModelConfig:
     memory_layers: int = 4
     memory_mlp_width: int = 2048
     decoder_mlp_width: int = 2048
+    mask_channels: tuple[int, int, int] = (4, 16, 64)
     fuser_mlp_width: int = 1024
     decoder_heads: int = 8
     stride: int = 16

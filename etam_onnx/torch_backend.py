@@ -1,6 +1,7 @@
 """PyTorch as one more backend of the tracking loop: the plain model behind the graphs' edges.
 
-Unused slots are dropped here rather than masked, so this is the reference that the masked static graphs are compared with.
+Unused slots are dropped here rather than masked, so this is the reference that the masked static graphs are
+compared with.
 """
 
 from __future__ import annotations
@@ -36,8 +37,7 @@ class _TorchGraph:
         with torch.inference_mode():
             outputs = self.function(tensors)
         return {
-            name: value.float().cpu().numpy() if name in self.host_outputs else value
-            for name, value in outputs.items()
+            name: value.float().cpu().numpy() if name in self.host_outputs else value for name, value in outputs.items()
         }
 
 
@@ -79,9 +79,7 @@ def memory_encoder(model: EfficientTAM, inputs: dict[str, Tensor]) -> dict[str, 
     return {"memory": model.encode_memory(inputs["features"], inputs["mask_logits"], binarize)}
 
 
-def reference_function(
-    model: EfficientTAM, graph_name: str
-) -> Callable[[dict[str, Tensor]], dict[str, Tensor]]:
+def reference_function(model: EfficientTAM, graph_name: str) -> Callable[[dict[str, Tensor]], dict[str, Tensor]]:
     """What the graph of that name computes, as a function of its named inputs."""
     kind = "memory_attention" if graph_name.startswith("memory_attention") else graph_name
     function = {

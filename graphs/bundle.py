@@ -45,7 +45,9 @@ def inside(root: Path, relative: str) -> Path:
 
 @dataclass(frozen=True)
 class Bundle:
-    """An opened bundle: `root`, its folder, and `manifest`.  The files of a variant are checked when its paths are asked for."""
+    """An opened bundle: `root`, its folder, and `manifest`.  The files of a variant are checked when its paths are
+    asked for.
+    """
 
     root: Path
     manifest: Manifest
@@ -71,7 +73,9 @@ class Bundle:
         manifest = read_manifest(root / MANIFEST)
         for variant, graphs in manifest.variants.items():
             if set(graphs) != set(contract(manifest.geometry)):
-                raise BundleError(f"{root / MANIFEST}: the variant {variant!r} does not have exactly the contract's graphs")
+                raise BundleError(
+                    f"{root / MANIFEST}: the variant {variant!r} does not have exactly the contract's graphs"
+                )
         return cls(root, manifest)
 
     @property
@@ -98,8 +102,8 @@ class Bundle:
         """Path of each graph of a variant, after checking every file that the variant reads, external data included.
 
         Raises:
-            BundleError: the variant is not in the bundle; a file is missing or damaged; a file refers to data outside the
-                bundle or to data that the manifest does not list.
+            BundleError: the variant is not in the bundle; a file is missing or damaged; a file refers to data
+                outside the bundle or to data that the manifest does not list.
         """
         if variant not in self.manifest.variants:
             raise BundleError(

@@ -1,7 +1,7 @@
 """What each graph takes and gives.  Every name, shape, meaning and tolerance is stated here and nowhere else.
 
-The wrappers, the exporters, the manifest, the runtime's check at load, the parity tests and the table in the documentation all
-read this module.  Standard library only.
+The wrappers, the exporters, the manifest, the runtime's check at load, the parity tests and the table in the
+documentation all read this module.  Standard library only.
 """
 
 from __future__ import annotations
@@ -17,18 +17,25 @@ MASKS = 4
 
 @dataclass(frozen=True)
 class Port:
-    """One tensor at the edge of a graph, float32.  `host`: small, read or written by the host; otherwise it may stay on a device."""
+    """One tensor at the edge of a graph, float32.
+
+    host: small, read or written by the host; otherwise it may stay on a device.  unit: errors are measured against
+    the largest magnitude of the tensor or this, whichever is larger (a logit of 0.01 is not held to seven digits).
+    """
 
     name: str
     shape: tuple[int, ...]
     doc: str
     host: bool = False
+    unit: float = 0.0
     dtype: str = "float32"
 
 
 @dataclass(frozen=True)
 class Graph:
-    """One function.  `tolerance`: largest allowed max|a - b| / max|b| of any output against PyTorch, per precision of the weights."""
+    """One function.  `tolerance`: largest allowed max|a - b| / max(max|b|, unit) of any output against PyTorch, per
+    precision of the weights.
+    """
 
     name: str
     doc: str
@@ -41,10 +48,11 @@ class Graph:
 class Geometry:
     """The sizes from which every shape follows.
 
-    image_size: side of the square input, pixels.  stride: pixels per feature cell.  width: channels of features and pointers.
-    memory_width: channels of a memory.  recent_memories: latest frames remembered.  recent_pointers: latest frames whose pointers
-    are remembered.  prompted_frames: prompted frames that can be attended to at once.  prompt_slots: prompt tokens of the decoder, the
-    padding point included.
+    image_size: side of the square input, pixels.  stride: pixels per feature cell.  width: channels of features and
+    pointers.
+    memory_width: channels of a memory.  recent_memories: latest frames remembered.  recent_pointers: latest frames
+    whose pointers are remembered.  prompted_frames: prompted frames that can be attended to at once.  prompt_slots:
+    prompt tokens of the decoder, the padding point included.
     """
 
     image_size: int
@@ -93,7 +101,9 @@ class Geometry:
 
     @property
     def memory_counts(self) -> tuple[int, ...]:
-        """Memory slots of the memory-attention graphs: exactly one, one prompted frame with all recent ones, and everything."""
+        """Memory slots of the memory-attention graphs: exactly one, one prompted frame with all recent ones, and
+        everything.
+        """
         return tuple(sorted({1, 1 + self.recent_memories, self.prompted_frames + self.recent_memories}))
 
     def as_dict(self) -> dict[str, int]:
@@ -165,10 +175,12 @@ def _memory_attention(g: Geometry, slots: int) -> Graph:
             Port(
                 "memory_row",
                 (slots, g.temporal_rows),
-                "One-hot temporal row of each slot: 0 the newest recent frame, last the prompted frames; all zeros: slot unused.",
+                "One-hot temporal row of each slot: 0 the newest recent frame, last the prompted frames; zeros: unused.",
                 host=True,
             ),
-            Port("pointers", (g.pointer_slots, g.width), "Object pointers, in any order; zeros where unused.", host=True),
+            Port(
+                "pointers", (g.pointer_slots, g.width), "Object pointers, in any order; zeros where unused.", host=True
+            ),
             Port("pointer_used", (g.pointer_slots, 1), "1 where there is a pointer, else 0.", host=True),
         ),
         (Port("fused", (1, g.width, g.grid, g.grid), "Features that know the object: decoder input."),),
@@ -183,10 +195,15 @@ def _mask_decoder(g: Geometry) -> Graph:
         "Features and prompt to masks, presence and object pointers, before any choice or gating.",
         (
             Port(
-                "features", (1, g.width, g.grid, g.grid), "Fused features, features_without_memory, or raw for a mask prompt."
+                "features",
+                (1, g.width, g.grid, g.grid),
+                "Fused features, features_without_memory, or raw for a mask prompt.",
             ),
             Port(
-                "points", (1, g.prompt_slots, 2), "Pixels (x, y) of the square input; zeros for padding and unused.", host=True
+                "points",
+                (1, g.prompt_slots, 2),
+                "Pixels (x, y) of the square input; zeros for padding and unused.",
+                host=True,
             ),
             Port(
                 "point_label",
@@ -198,10 +215,12 @@ def _mask_decoder(g: Geometry) -> Graph:
             Port("mask_used", (1,), "1 if mask_input is a prompt, else 0.", host=True),
         ),
         (
-            Port("mask_logits", (1, MASKS, *low), "Logits of the single mask and of the three alternatives.", host=True),
-            Port("iou", (1, MASKS), "Predicted IoU of each mask, 0..1.", host=True),
+            Port(
+                "mask_logits", (1, MASKS, *low), "Logits of the single mask and of the three alternatives.", True, 1.0
+            ),
+            Port("iou", (1, MASKS), "Predicted IoU of each mask, 0..1.", True, 1.0),
             Port("mask_pointers", (MASKS, g.width), "Object pointer of each mask.", host=True),
-            Port("presence", (1,), "Logit of the object being visible.", host=True),
+            Port("presence", (1,), "Logit of the object being visible.", True, 1.0),
         ),
         _TOLERANCE,
     )
@@ -214,7 +233,12 @@ def _memory_encoder(g: Geometry) -> Graph:
         (
             Port("features", (1, g.width, g.grid, g.grid), "Raw features of the same frame."),
             Port("mask_logits", (1, 1, g.mask_size, g.mask_size), "Chosen and gated low-resolution logits.", host=True),
-            Port("binarize", (1,), "1 thresholds the mask (prompted frames), 0 takes its sigmoid (tracked frames).", host=True),
+            Port(
+                "binarize",
+                (1,),
+                "1 thresholds the mask (prompted frames), 0 takes its sigmoid (tracked frames).",
+                host=True,
+            ),
         ),
         (Port("memory", (1, g.tokens, g.memory_width), "One memory, row-major cells."),),
         _TOLERANCE,

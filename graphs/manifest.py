@@ -19,10 +19,11 @@ MANIFEST = "manifest.json"
 class Rules:
     """Numbers that the host applies.  Logits are before the sigmoid.
 
-    presence_threshold: presence logits at or below it mean the object is absent.  absent_logit: mask logits of an absent
-    object.  stability_delta, stability_threshold: the single mask is kept if area(logits > delta) / area(logits > -delta) reaches
-    the threshold.  mask_input_limit: earlier logits are clamped to +- this as mask input.  mask_scale, mask_bias: a mask prompt
-    becomes scale * mask + bias as logits.  hole_logit: value of filled holes.  overlap_logit: upper bound of losing objects.
+    presence_threshold: presence logits at or below it mean the object is absent.  absent_logit: mask logits of an
+    absent object.  stability_delta, stability_threshold: the single mask is kept if area(logits > delta) /
+    area(logits > -delta) reaches the threshold.  mask_input_limit: earlier logits are clamped to +- this as mask
+    input.  mask_scale, mask_bias: a mask prompt becomes scale * mask + bias as logits.  hole_logit: value of filled
+    holes.  overlap_logit: upper bound of losing objects.
     """
 
     presence_threshold: float = 0.0
@@ -50,8 +51,9 @@ class Preprocessing:
 class Constants:
     """Learned numbers that the host needs.
 
-    no_object_pointer: pointer of a frame on which the object is absent, one number per channel.  mask_downsample: the 4x4
-    stride-4 convolution, row-major, that turns a 0/1 mask at input size into the decoder's mask input; mask_downsample_bias.
+    no_object_pointer: pointer of a frame on which the object is absent, one number per channel.  mask_downsample:
+    the 4x4 stride-4 convolution, row-major, that turns a 0/1 mask at input size into the decoder's mask input;
+    mask_downsample_bias.
     """
 
     no_object_pointer: tuple[float, ...]
@@ -69,7 +71,9 @@ class File:
 
 @dataclass(frozen=True)
 class Manifest:
-    """Everything a host must know.  `variants` maps a variant to the file of each of its graphs, relative to the bundle."""
+    """Everything a host must know.  `variants` maps a variant to the file of each of its graphs, relative to the
+    bundle.
+    """
 
     model: str
     geometry: Geometry
@@ -99,6 +103,10 @@ def _section(data: dict[str, Any], name: str, kind: type, where: Path) -> Any:
     return value
 
 
+def _port(port: tuple[Any, ...]) -> str:
+    return " ".join(str(part) for part in port)
+
+
 def _check_contract(stated: dict[str, Any], geometry: Geometry, where: Path) -> None:
     """The contract a bundle was written with must be the one this package computes from the same geometry."""
     expected = contract(geometry)
@@ -114,8 +122,7 @@ def _check_contract(stated: dict[str, Any], geometry: Geometry, where: Path) -> 
             for expected_port, found_port in zip(want, have, strict=False):
                 if expected_port != found_port:
                     raise BundleError(
-                        f"{where}: graph {name}, {side}: expected {expected_port[0]} {expected_port[1]} {expected_port[2]}, "
-                        f"found {found_port[0]} {found_port[1]} {found_port[2]}"
+                        f"{where}: graph {name}, {side}: expected {_port(expected_port)}, found {_port(found_port)}"
                     )
             if len(want) != len(have):
                 raise BundleError(f"{where}: graph {name} should have {len(want)} {side}, found {len(have)}")
@@ -150,9 +157,7 @@ def read_manifest(path: Path) -> Manifest:
                 float(constants["mask_downsample_bias"]),
             ),
             variants={k: dict(v) for k, v in _section(data, "variants", dict, path).items()},
-            files={
-                k: File(str(v["sha256"]), int(v["size"])) for k, v in _section(data, "files", dict, path).items()
-            },
+            files={k: File(str(v["sha256"]), int(v["size"])) for k, v in _section(data, "files", dict, path).items()},
             parity=_section(data, "parity", dict, path),
             source=_section(data, "source", dict, path),
             card=_section(data, "card", dict, path),

@@ -1,7 +1,8 @@
 """The memory rules: which frames are remembered, with which temporal row, and whose pointers are read.
 
-Pure index arithmetic.  A memory is an opaque handle and an output is too, so the rules can be tested with strings.  Source: the
-original's memory-conditioned feature preparation and closest-frame selection (SAM 2, ``sam2_base.py``, ``sam2_utils.py``).
+Pure index arithmetic.  A memory is an opaque handle and an output is too, so the rules can be tested with strings.
+Source: the original's memory-conditioned feature preparation and closest-frame selection (SAM 2, ``sam2_base.py``,
+``sam2_utils.py``).
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ P = TypeVar("P")
 class Remembered(Generic[M, P]):
     """What one frame left behind for one object.
 
-    `memory` is None when it is too old to be read spatially; `output` is whatever carries the object pointer of that frame.
+    `memory` is None when it is too old to be read spatially; `output` is whatever carries the object pointer of
+    that frame.
     """
 
     memory: M | None
@@ -27,7 +29,9 @@ class Remembered(Generic[M, P]):
 
 @dataclass(frozen=True)
 class Recall(Generic[M, P]):
-    """What a frame attends to: memories with their temporal rows, and outputs whose pointers are read, in no particular order."""
+    """What a frame attends to: memories with their temporal rows, and outputs whose pointers are read, in no
+    particular order.
+    """
 
     memories: tuple[tuple[M, int], ...]
     pointers: tuple[P, ...]
@@ -37,7 +41,8 @@ class Recall(Generic[M, P]):
 class MemoryRules:
     """Capacities, in frames.
 
-    recent_memories: frames directly before the current one whose memories are read.  recent_pointers: likewise for pointers.
+    recent_memories: frames directly before the current one whose memories are read.  recent_pointers: likewise for
+    pointers.
     prompted_frames: prompted frames read at once.
     """
 

@@ -15,7 +15,9 @@ from .onnxruntime_backend import OnnxRuntimeBackend
 
 @dataclass(frozen=True)
 class Networks:
-    """One runner per graph of the contract, and the manifest with the numbers a host needs.  `source`: where it came from."""
+    """One runner per graph of the contract, and the manifest with the numbers a host needs.  `source`: where it
+    came from.
+    """
 
     manifest: Manifest
     runners: Mapping[str, Runner]

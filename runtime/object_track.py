@@ -14,8 +14,8 @@ from .segmenter import Array, Features, Prediction, Segmenter
 class Pending:
     """An answer whose memory has not been written.
 
-    mask: (S/4, S/4) logits that the memory is made from (before hole filling on tracked frames).  prompted: it was prompted, so
-    the mask is thresholded.  conditioning: it is to be remembered as a prompted frame.
+    mask: (S/4, S/4) logits that the memory is made from (before hole filling on tracked frames).  prompted: it was
+    prompted, so the mask is thresholded.  conditioning: it is to be remembered as a prompted frame.
     """
 
     output: Prediction
@@ -26,7 +26,9 @@ class Pending:
 
 @dataclass
 class ObjectTrack:
-    """The state of one object.  Frames are numbers; `tracked` says in which direction (reverse) a frame was last visited."""
+    """The state of one object.  Frames are numbers; `tracked` says in which direction (reverse) a frame was last
+    visited.
+    """
 
     bank: MemoryBank[Handle, Prediction]
     fill_hole_area: int = 0
@@ -87,6 +89,15 @@ class ObjectTrack:
         if entry is not None:
             self.bank.recent[frame] = entry
             self.tracked.pop(frame, None)
+
+    def forget_passed(self, frame: int) -> None:
+        """Drop what no frame after `frame` can read while tracking goes on forward, prompts of earlier frames
+        included.
+        """
+        self.bank.forget_passed(frame)
+        for by_frame in (self.points, self.masks, self.tracked):
+            for t in [t for t in by_frame if t < frame]:
+                del by_frame[t]
 
     def _filled(self, segmenter: Segmenter, answer: Prediction) -> Prediction:
         if self.fill_hole_area <= 0:

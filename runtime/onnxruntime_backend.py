@@ -28,11 +28,17 @@ def _check_edges(graph: Graph, session: Any, path: Path) -> None:
             value = have[port.name]
             if tuple(value.shape) != port.shape or value.type != "tensor(float)":
                 raise BundleError(
-                    f"{path}: {side} {port.name}: expected float32 {port.shape}, found {value.type} {tuple(value.shape)}"
+                    f"{path}: {side} {port.name}: expected float32 {port.shape}, "
+                    f"found {value.type} {tuple(value.shape)}"
                 )
         extra = set(have) - {port.name for port in ports}
         if extra:
             raise BundleError(f"{path}: unknown {side} {sorted(extra)[0]}")
+
+
+def _cores() -> int:
+    """Cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class _HostRunner:
@@ -66,8 +72,7 @@ class _DeviceRunner:
         self.session.run_with_iobinding(binding)
         values = binding.get_outputs()
         return {
-            port.name: value.numpy() if port.host else value
-            for port, value in zip(self.outputs, values, strict=True)
+            port.name: value.numpy() if port.host else value for port, value in zip(self.outputs, values, strict=True)
         }
 
 
@@ -100,11 +105,12 @@ class OnnxRuntimeBackend:
         if self.provider not in onnxruntime.get_available_providers():
             raise DeviceError(
                 f"device {device!r} needs {self.provider}, and this ONNX Runtime has only "
-                f"{', '.join(onnxruntime.get_available_providers())}: pip install 'etam-onnx[gpu]' in its own environment"
+                f"{', '.join(onnxruntime.get_available_providers())}: "
+                "pip install 'etam-onnx[gpu]' in an environment of its own"
             )
         self._options = onnxruntime.SessionOptions()
         self._options.log_severity_level = 3
-        self._options.intra_op_num_threads = threads or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0
+        self._options.intra_op_num_threads = threads or _cores()
         # Several sessions take turns on the same cores: pools that spin while idle slow each other down.
         self._options.add_session_config_entry("session.intra_op.allow_spinning", "0")
 
@@ -120,6 +126,8 @@ class OnnxRuntimeBackend:
         except Exception as error:  # ONNX Runtime raises a dozen unrelated types here
             raise BundleError(f"{path} cannot be loaded by ONNX Runtime: {str(error).splitlines()[0]}") from error
         if session.get_providers()[0] != self.provider:
-            raise DeviceError(f"{self.provider} could not be started; ONNX Runtime offers {session.get_providers()[0]} instead")
+            raise DeviceError(
+                f"{self.provider} could not be started; ONNX Runtime offers {session.get_providers()[0]} instead"
+            )
         _check_edges(graph, session, path)
         return _HostRunner(session, graph) if self.device == "cpu" else _DeviceRunner(session, graph, self.device)

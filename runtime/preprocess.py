@@ -1,7 +1,7 @@
 """From a frame to the input `image`: squeezed to a square, RGB 0..255 as float32, (1, 3, S, S).
 
-Two ways, as in the original: video frames by Pillow's bicubic filter on uint8, single images by an antialiased bilinear filter
-on floats.  Mean and deviation are not applied here: the graphs do that.
+Two ways, as in the original: video frames by Pillow's bicubic filter on uint8, single images by an antialiased
+bilinear filter on floats.  Mean and deviation are not applied here: the graphs do that.
 """
 
 from __future__ import annotations

@@ -68,7 +68,8 @@ def read_points(
         size: side of the model input in pixels.
 
     Raises:
-        PromptError: points without labels or the other way round, wrong shapes, unknown labels, anything outside the frame.
+        PromptError: points without labels or the other way round, wrong shapes, unknown labels, anything outside
+            the frame.
     """
     if (points is None) != (labels is None):
         raise PromptError("points and labels must be given together")
@@ -138,7 +139,8 @@ def read_mask(mask: ArrayLike, width: int, height: int, size: int) -> NDArray[np
         raise PromptError(f"the mask has the shape {array.shape}, the frame is (H, W) = {(height, width)}")
     if array.dtype.kind not in "biuf":
         raise PromptError(f"a mask should be boolean or numeric, found {array.dtype}")
-    binary = (array != 0).astype(np.float32)
+    binary: NDArray[np.float32] = (array != 0).astype(np.float32)
     if (height, width) == (size, size):
         return binary
-    return (resize(binary, size, size, antialias=True) >= 0.5).astype(np.float32)
+    inside: NDArray[np.bool_] = resize(binary, size, size, antialias=True) >= 0.5
+    return inside.astype(np.float32)

@@ -16,7 +16,9 @@ Array = NDArray[np.float32]
 
 @lru_cache(maxsize=64)
 def bilinear_matrix(source: int, target: int, antialias: bool = False) -> Array:
-    """Weights (target, source) of bilinear resampling along one axis; with `antialias` the triangle widens when shrinking."""
+    """Weights (target, source) of bilinear resampling along one axis; with `antialias` the triangle widens when
+    shrinking.
+    """
     scale = source / target
     centre = (np.arange(target) + 0.5) * scale
     if antialias:

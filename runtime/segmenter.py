@@ -1,4 +1,6 @@
-"""What happens to one object on one frame: prompt or memory in, mask out.  Knows the rules of the decoder, keeps no state."""
+"""What happens to one object on one frame: prompt or memory in, mask out.  Knows the rules of the decoder, keeps no
+state.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,8 @@ class Features:
 class Prediction:
     """One object on one frame.
 
-    low_res: (S/4, S/4) mask logits, all at the absent logit when the object is not there.  pointer: (C,).  presence: logit.
+    low_res: (S/4, S/4) mask logits, all at the absent logit when the object is not there.  pointer: (C,).
+    presence: logit.
     iou: predicted IoU, 0..1.
     """
 
@@ -77,18 +80,22 @@ class Segmenter:
         for slot, output in enumerate(recall.pointers):
             pointers[slot], pointer_used[slot] = output.pointer, 1
         filler = recall.memories[0][0]
-        memories = {
-            memory_port(slot): recall.memories[slot][0] if slot < used else filler for slot in range(slots)
-        }
+        memories = {memory_port(slot): recall.memories[slot][0] if slot < used else filler for slot in range(slots)}
         run = self.networks.runners[memory_attention_name(slots)]
-        return run(features=features.raw, memory_row=row, pointers=pointers, pointer_used=pointer_used, **memories)["fused"]
+        return run(features=features.raw, memory_row=row, pointers=pointers, pointer_used=pointer_used, **memories)[
+            "fused"
+        ]
 
     def decode(self, features: Handle, points: Points, mask_input: Array | None = None) -> dict[str, Array]:
-        """The decoder's raw outputs without the batch axis; `points` with its padding, `mask_input` (S/4, S/4) logits."""
+        """The decoder's raw outputs without the batch axis; `points` with its padding, `mask_input` (S/4, S/4)
+        logits.
+        """
         out = self.networks.runners["mask_decoder"](
             features=features,
             **point_ports(points, self.geometry),
-            mask_input=self._no_mask if mask_input is None else np.ascontiguousarray(mask_input[None, None], np.float32),
+            mask_input=self._no_mask
+            if mask_input is None
+            else np.ascontiguousarray(mask_input[None, None], np.float32),
             mask_used=np.asarray([mask_input is not None], np.float32),
         )
         return {
@@ -126,7 +133,9 @@ class Segmenter:
         chosen = self._choose(self.decode(features.raw, padded(NO_POINTS), dense), several=False)
         visible = bool(mask.any())
         return Prediction(
-            low_res=resize(mask * np.float32(rules.mask_scale) + np.float32(rules.mask_bias), side, side, antialias=True),
+            low_res=resize(
+                mask * np.float32(rules.mask_scale) + np.float32(rules.mask_bias), side, side, antialias=True
+            ),
             pointer=chosen.pointer if visible else self._no_object_pointer,
             presence=rules.mask_scale * visible + rules.mask_bias,
             iou=1.0,
@@ -151,7 +160,9 @@ class Segmenter:
         With several masks the best predicted IoU wins.  A single mask that is not stable gives way to the best of the
         alternatives, while its own pointer stays.
         """
-        index = pick_mask(out["mask_logits"], out["iou"], several, self.rules.stability_delta, self.rules.stability_threshold)
+        index = pick_mask(
+            out["mask_logits"], out["iou"], several, self.rules.stability_delta, self.rules.stability_threshold
+        )
         presence = float(out["presence"][0])
         iou = float(out["iou"][index])
         if presence <= self.rules.presence_threshold:
@@ -159,8 +170,6 @@ class Segmenter:
             return Prediction(absent, self._no_object_pointer, presence, iou)
         pointer = out["mask_pointers"][index if several else 0]
         return Prediction(out["mask_logits"][index].copy(), pointer.copy(), presence, iou)
-
-
 
 
 def pick_mask(masks: Array, iou: Array, several: bool, delta: float, threshold: float) -> int:
@@ -171,5 +180,3 @@ def pick_mask(masks: Array, iou: Array, several: bool, delta: float, threshold: 
     union = int(np.count_nonzero(masks[0] > -delta))
     stability = np.count_nonzero(masks[0] > delta) / union if union else 1.0
     return 0 if stability >= threshold else best
-
-

@@ -22,10 +22,13 @@ from .preprocess import Frame, check_frame, video_input
 from .prompts import read_mask, read_points
 from .resize import resize
 from .segmenter import Features, Segmenter
+from .video import Video
 
 Logits = NDArray[np.float32]
 Answer = tuple[int, list[int], Logits]
-"""Frame number, object ids, and logits (N, 1, H, W) at video size in the order of the ids; a mask is where they exceed 0."""
+"""Frame number, object ids, and logits (N, 1, H, W) at video size in the order of the ids; a mask is where they
+exceed 0.
+"""
 
 CACHED_FRAMES = 4
 
@@ -34,7 +37,7 @@ CACHED_FRAMES = 4
 class InferenceState:
     """A video and what is known of its objects.  height, width: pixels; objects in the order of their first prompt."""
 
-    frames: Sequence[Frame]
+    frames: Video
     height: int
     width: int
     objects: dict[int, ObjectTrack] = field(default_factory=dict)
@@ -60,12 +63,12 @@ class VideoPredictor:
         device: ``cpu`` or ``cuda``.
         fill_hole_area: background components of at most this many pixels of the low-resolution mask are filled.
         non_overlap_masks: at each pixel only the highest object may be foreground in what is returned.
-        add_all_frames_to_correct_as_cond: remember corrected frames as prompted ones, so that corrections last; off, the next
-            propagation overwrites them as in the original.
+        add_all_frames_to_correct_as_cond: remember corrected frames as prompted ones, so that corrections last;
+            off, the next propagation overwrites them as in the original.
         clear_non_cond_mem_around_input: forget tracked frames near a prompted one.
         max_cond_frames_in_attn: prompted frames attended to at once; -1: as many as the bundle holds.
-        release_passed_frames: during propagation, drop what frames ahead cannot read any more, for long videos; propagation
-            can then not be resumed from a frame in the middle with full memory.
+        release_passed_frames: during propagation, drop what frames ahead cannot read any more, for long videos;
+            propagation can then not be resumed from a frame in the middle with full memory.
 
     Raises:
         BundleError, DeviceError: see `Networks.open`.
@@ -84,9 +87,7 @@ class VideoPredictor:
         release_passed_frames: bool = False,
     ) -> None:
         if max_cond_frames_in_attn == 0 or max_cond_frames_in_attn < -1:
-            raise ValueError(
-                f"max_cond_frames_in_attn should be -1 or at least 1, found {max_cond_frames_in_attn}"
-            )
+            raise ValueError(f"max_cond_frames_in_attn should be -1 or at least 1, found {max_cond_frames_in_attn}")
         self.segmenter = Segmenter(Networks.open(bundle, device))
         self.fill_hole_area = fill_hole_area
         self.non_overlap_masks = non_overlap_masks
@@ -157,9 +158,7 @@ class VideoPredictor:
 
     add_new_points = add_new_points_or_box
 
-    def add_new_mask(
-        self, inference_state: InferenceState, frame_idx: int, obj_id: int, mask: ArrayLike
-    ) -> Answer:
+    def add_new_mask(self, inference_state: InferenceState, frame_idx: int, obj_id: int, mask: ArrayLike) -> Answer:
         """Give the mask (H, W) of an object on a frame; non-zero inside.
 
         Raises:
@@ -225,7 +224,8 @@ class VideoPredictor:
         """Forget an object; the others are untouched.
 
         Returns:
-            The remaining ids and, with `need_output`, the frames on which the object was prompted with the others' logits.
+            The remaining ids and, with `need_output`, the frames on which the object was prompted with the others'
+            logits.
 
         Raises:
             StateError: with `strict`, there is no such object.
@@ -277,8 +277,8 @@ class VideoPredictor:
             if len(track.bank.prompted) > capacity and self.max_cond_frames_in_attn < 0 and not state.warned:
                 state.warned = True
                 warnings.warn(
-                    f"object {obj_id} has {len(track.bank.prompted)} prompted frames, this bundle attends to {capacity}: "
-                    "each frame uses the closest ones",
+                    f"object {obj_id} has {len(track.bank.prompted)} prompted frames, this bundle attends to "
+                    f"{capacity}: each frame uses the closest ones",
                     stacklevel=3,
                 )
 

@@ -33,7 +33,8 @@ def load_weights(model: EfficientTAM, state: Mapping[str, Tensor], source: str =
     """Copy `state` into `model`; every tensor must be there with its shape, and none more.
 
     Raises:
-        CheckpointError: names the first tensor that is missing, unknown or of another shape, and the configurations that fit.
+        CheckpointError: names the first tensor that is missing, unknown or of another shape, and the configurations
+            that fit.
     """
     expected = model.state_dict()
     problem = None

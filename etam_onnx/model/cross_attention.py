@@ -1,7 +1,7 @@
 """How the current frame reads its memories: the cross-attention variants of the paper, one small object each.
 
-A strategy sees projected, rotated tokens and does not know where they come from.  Shapes: queries (B, N, C); spatial keys
-and values (B, M, N, C) for M memory frames of N = grid * grid tokens; pointer keys and values (B, P, C).
+A strategy sees projected, rotated tokens and does not know where they come from.  Shapes: queries (B, N, C);
+spatial keys and values (B, M, N, C) for M memory frames of N = grid * grid tokens; pointer keys and values (B, P, C).
 """
 
 from __future__ import annotations

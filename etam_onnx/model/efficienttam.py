@@ -120,8 +120,8 @@ class EfficientTAM(nn.Module):
             mask: (B, 1, S, S), 0 or 1.
 
         Returns:
-            Low-resolution logits (B, 1, S/4, S/4) of about +-10, object pointer (B, C) and presence logit (B, 1), +10 for a mask
-            with any pixel and -10 for an empty one.
+            Low-resolution logits (B, 1, S/4, S/4) of about +-10, object pointer (B, C) and presence logit (B, 1),
+            +10 for a mask with any pixel and -10 for an empty one.
         """
         out = self.decode(features, mask_input=self.mask_downsample(mask))
         visible = mask.flatten(1).amax(1, keepdim=True).gt(0).to(mask)

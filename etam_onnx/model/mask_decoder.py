@@ -80,8 +80,8 @@ class TwoWayTransformer(nn.Module):
 class DecoderOutput(NamedTuple):
     """What the decoder says, before any choice or gating.
 
-    ``mask_logits`` (B, 4, S/4, S/4); ``iou`` (B, 4), predicted IoU in 0..1; ``tokens`` (B, 4, C), the mask tokens that object
-    pointers are made from; ``presence`` (B, 1), logit of the object being visible.
+    ``mask_logits`` (B, 4, S/4, S/4); ``iou`` (B, 4), predicted IoU in 0..1; ``tokens`` (B, 4, C), the mask tokens
+    that object pointers are made from; ``presence`` (B, 1), logit of the object being visible.
     """
 
     mask_logits: Tensor

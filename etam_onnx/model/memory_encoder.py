@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 
@@ -12,11 +14,10 @@ from .layers import ChannelNorm
 class MaskDownsampler(nn.Module):
     """Four stride-2 convolutions from the mask at input size to the feature grid."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, channels: tuple[int, ...], width: int) -> None:
         super().__init__()
         layers: list[nn.Module] = []
-        channels = [width // 4**i for i in (4, 3, 2, 1, 0)]
-        for a, b in zip([1, *channels[1:-1]], channels[1:], strict=True):
+        for a, b in pairwise((1, *channels, width)):
             layers += [nn.Conv2d(a, b, 3, 2, 1), ChannelNorm(b), nn.GELU()]
         self.encoder = nn.Sequential(*layers, nn.Conv2d(width, width, 1))
 
@@ -60,7 +61,7 @@ class MemoryEncoder(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.mask_downsampler = MaskDownsampler(config.width)
+        self.mask_downsampler = MaskDownsampler(config.mask_channels, config.width)
         self.pix_feat_proj = nn.Conv2d(config.width, config.width, 1)
         self.fuser = Fuser(config.width, config.fuser_mlp_width)
         self.out_proj = nn.Conv2d(config.width, config.memory_width, 1)

@@ -14,7 +14,8 @@ from torch import Tensor
 def sine_position(grid: int, channels: int) -> NDArray[np.float32]:
     """Sine position of a square grid as (channels, grid, grid); the first half of the channels encodes y, the second x.
 
-    Cells are numbered from 1 and divided by the grid side, so the last cell sits at 2 pi (as in DETR's normalised form).
+    Cells are numbered from 1 and divided by the grid side, so the last cell sits at 2 pi (as in DETR's normalised
+    form).
     """
     half = channels // 2
     index = np.arange(half)
@@ -37,9 +38,7 @@ def rotary_tables(grid: int, width: int) -> tuple[NDArray[np.float32], NDArray[n
     """
     frequency = 10000.0 ** (-4 * np.arange(width // 4) / width)
     token = np.arange(grid * grid)
-    angle = np.concatenate(
-        [(token % grid)[:, None] * frequency, (token // grid)[:, None] * frequency], axis=1
-    )
+    angle = np.concatenate([(token % grid)[:, None] * frequency, (token // grid)[:, None] * frequency], axis=1)
     return np.cos(angle).astype(np.float32), np.sin(angle).astype(np.float32)
 
 

@@ -1,0 +1,78 @@
+"""`etam-onnx export`: a checkpoint becomes a bundle."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+EXAMPLES = """examples:
+  etam-onnx export --model efficienttam_ti_512x512 --checkpoint efficienttam_ti_512x512.pt -o ti-512
+  etam-onnx export --model efficienttam_ti_1 --checkpoint efficienttam_ti_1.pt -o ti-pooled --prompted-frames 4
+"""
+
+
+def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add `export` to the command line."""
+    parser = subparsers.add_parser(
+        "export",
+        help="turn a checkpoint into a bundle of ONNX graphs",
+        description="Turn a checkpoint into a bundle of static ONNX graphs, measured against PyTorch.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--model", required=True, metavar="NAME", help="configuration, such as efficienttam_ti_1")
+    parser.add_argument("--checkpoint", required=True, type=Path, metavar="FILE", help="torch.save({'model': ...})")
+    parser.add_argument("-o", "--output", required=True, type=Path, metavar="DIR", help="bundle to write")
+    parser.add_argument("--image-size", type=int, metavar="PIXELS", help="other input size than the configuration's")
+    parser.add_argument(
+        "--prompted-frames", type=int, default=8, metavar="N", help="prompted frames a frame can attend to (default: 8)"
+    )
+    parser.add_argument("--card", type=Path, metavar="JSON", help="licence, data and limits of the weights")
+    parser.add_argument("--no-vectors", action="store_true", help="leave out the test vectors that verify needs")
+    parser.add_argument("--overwrite", action="store_true", help="replace an existing bundle")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run `export`."""
+    from tqdm import tqdm
+
+    from ..config import config_named
+
+    config_named(options.model)  # say so at once if there is no such configuration
+    if options.prompted_frames < 1:
+        raise ValueError(f"--prompted-frames should be at least 1, found {options.prompted_frames}")
+    card = json.loads(options.card.read_text(encoding="utf-8")) if options.card else {}
+    try:
+        from ..conversion.bundle_writer import export_bundle, steps
+        from ..model import load_checkpoint
+    except ModuleNotFoundError as error:
+        raise ImportError(f"export needs {error.name}: pip install 'etam-onnx[convert]'") from error
+    from ..graphs.bundle import file_identity
+
+    model = load_checkpoint(options.model, options.checkpoint, image_size=options.image_size)
+    source = {"checkpoint_sha256": file_identity(options.checkpoint).sha256}
+    with tqdm(total=steps(model, options.prompted_frames), unit="step", leave=False) as bar:
+
+        def progress(step: str) -> None:
+            bar.set_description(step)
+            bar.update()
+
+        manifest = export_bundle(
+            model,
+            options.output,
+            prompted_frames=options.prompted_frames,
+            source=source,
+            card=card,
+            vectors=not options.no_vectors,
+            overwrite=options.overwrite,
+            progress=progress,
+        )
+    worst = max(entry["error"] for entry in manifest.parity["portable"])
+    size = sum(file.size for name, file in manifest.files.items() if not name.startswith("vectors/"))
+    print(
+        f"{options.output}: {len(manifest.variants['portable'])} graphs, {size / 1e6:.1f} MB, "
+        f"largest error against PyTorch {worst:.1e}"
+    )
+    return 0

@@ -1,0 +1,221 @@
+"""`etam-onnx track`: follow objects through a video and write it with their masks drawn on it."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from contextlib import ExitStack
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .prompts import add_prompt_options
+
+if TYPE_CHECKING:
+    from ..runtime.video import Video
+    from .overlay import Mask
+    from .prompts import ObjectPrompt
+    from .tracked_video import FoundFrame, Plan, Predictor
+
+FOLDER_RATE = Fraction(24)
+EXAMPLES = """examples:
+  one click on the dog in the first frame:
+    etam-onnx track dog.mp4 --point 640,400 -o tracked.mp4
+  two objects, the second given by a box:
+    etam-onnx track street.mp4 --point 320,200 --box 500,100,620,380 -o tracked.mp4
+  one object, two clicks on it and one beside it:
+    etam-onnx track dog.mp4 --point 1:640,400 --point 1:600,450 --not-point 1:700,300 -o tracked.mp4
+  no video at hand:
+    etam-onnx track --demo -o demo.mp4
+"""
+
+
+def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add `track` to the command line."""
+    parser = subparsers.add_parser(
+        "track",
+        help="follow objects through a video",
+        description="Follow objects through a video and write it with their masks drawn on it.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("video", nargs="?", metavar="VIDEO", help="a video file, or a folder of JPEG or PNG frames")
+    add_prompt_options(parser, masks=True)
+    output = parser.add_argument_group("output")
+    output.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        metavar="OUT.mp4",
+        help="the video to write (H.264; .mp4, .m4v or .mov); one that exists is replaced once the new one "
+        "is finished; an odd width or height gains a column or row, as players need even sides",
+    )
+    output.add_argument(
+        "--masks",
+        type=Path,
+        metavar="DIR",
+        help="also write NNNNN.png for each tracked frame: a palette PNG whose values are object numbers",
+    )
+    output.add_argument("--fps", metavar="RATE", help="frames per second of the output (default: the video's, or 24)")
+    which = parser.add_argument_group("which frames")
+    which.add_argument(
+        "--start", type=int, default=0, metavar="FRAME", help="the frame that the prompts are on (default: 0)"
+    )
+    which.add_argument("--reverse", action="store_true", help="track backwards from --start to frame 0")
+    which.add_argument(
+        "--max-frames",
+        type=int,
+        metavar="N",
+        help="track at most N frames and write only these; by default other frames are written as they are",
+    )
+    model = parser.add_argument_group("model")
+    model.add_argument("--model", default="etam-nano", metavar="NAME_OR_DIR", help="a bundle (default: etam-nano)")
+    model.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
+    model.add_argument(
+        "--fill-holes",
+        type=int,
+        default=0,
+        metavar="AREA",
+        help="fill holes of up to AREA pixels of the model's mask, a quarter of its input size",
+    )
+    model.add_argument("--non-overlap", action="store_true", help="give each pixel to one object at most")
+    parser.add_argument(
+        "--demo", action="store_true", help="track a clip that is made on the spot, and score the result"
+    )
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run `track`. Everything that can be wrong with the request is found before the model is loaded."""
+    from ..runtime.frames import open_video
+    from .demo_clip import DemoClip
+    from .prompts import Given, read_prompts
+    from .tracked_video import Plan
+
+    if options.demo:
+        if options.video is not None or options.prompts or options.start:
+            raise ValueError("--demo brings its own video and click; leave out VIDEO, prompts and --start")
+    elif options.video is None:
+        raise ValueError("name a video to track, or try --demo")
+    check_outputs(options)
+    with DemoClip() if options.demo else open_video(options.video) as video:
+        for note in video.notes:
+            print(f"note: {note}", file=sys.stderr)
+        given = options.prompts
+        if isinstance(video, DemoClip):
+            given = [Given("--point", None, f"{video.click[0]},{video.click[1]}")]
+        prompts = read_prompts(given, video.size)
+        plan = Plan(len(video), options.start, options.reverse, options.max_frames)
+        rate = output_rate(options.fps, video)
+        check_masks(options, plan, prompts)
+        predictor = load_predictor(options)
+        print(follow(predictor, video, prompts, plan, rate, options.output, options.masks))
+    return 0
+
+
+def follow(
+    predictor: Predictor,
+    video: Video,
+    prompts: dict[int, ObjectPrompt],
+    plan: Plan,
+    rate: Fraction,
+    output: Path | None,
+    masks: Path | None,
+) -> str:
+    """Track, write, and sum up in one line."""
+    import time
+
+    from tqdm import tqdm
+
+    from .demo_clip import DemoClip
+    from .mask_folder import mask_folder
+    from .tracked_video import found_frames, write_video
+    from .video_writer import video_writer
+
+    overlaps: list[float] = []
+
+    def seen(frame: FoundFrame) -> None:
+        if isinstance(video, DemoClip):
+            overlaps.append(overlap(frame.masks[1], video.truth(frame.index)))
+
+    began = time.perf_counter()
+    with ExitStack() as outputs:
+        writer = None if output is None else outputs.enter_context(video_writer(output, rate, video.size))
+        folder = None if masks is None else outputs.enter_context(mask_folder(masks))
+        found = found_frames(predictor, video, prompts, plan, labelled=masks is not None)
+        progress = outputs.enter_context(
+            tqdm(found, total=len(plan.tracked), desc="tracking", unit=" frames", disable=None)
+        )
+        write_video(iter(progress), video, plan, prompts, writer, folder, seen)
+    speed = len(plan.tracked) / (time.perf_counter() - began)
+    parts = [f"tracked {counted(len(prompts), 'object')} through {counted(len(plan.tracked), 'frame')}"]
+    parts.append(f"{speed:.1f} frames/s")
+    if overlaps:
+        parts.append(f"mean IoU {sum(overlaps) / len(overlaps):.3f} with the true mask")
+    return ", ".join(parts) + ": " + " and ".join(str(path) for path in (output, masks) if path is not None)
+
+
+def load_predictor(options: argparse.Namespace) -> Predictor:
+    """The predictor that the options ask for."""
+    from ..runtime.video_predictor import VideoPredictor
+
+    return VideoPredictor(
+        options.model,
+        device=options.device,
+        fill_hole_area=options.fill_holes,
+        non_overlap_masks=options.non_overlap,
+        release_passed_frames=True,
+    )
+
+
+def check_outputs(options: argparse.Namespace) -> None:
+    """ValueError or OSError, before any work, unless there is somewhere to write to that is not the input."""
+    from .atomic import check_parent
+    from .video_writer import check_name
+
+    if options.output is None and options.masks is None:
+        raise ValueError("nothing to write: give -o OUT.mp4, --masks DIR or both")
+    if options.fill_holes < 0:
+        raise ValueError(f"--fill-holes must not be negative, found {options.fill_holes}")
+    if options.output is not None:
+        check_name(options.output)
+        check_parent(options.output)
+        if options.output.is_dir():
+            raise IsADirectoryError(f"{options.output} is a folder; name a file to write")
+        if options.video is not None and options.output.exists() and options.output.samefile(options.video):
+            raise ValueError(f"{options.output} is the video itself; write to another file")
+
+
+def check_masks(options: argparse.Namespace, plan: Plan, prompts: dict[int, ObjectPrompt]) -> None:
+    """ValueError or OSError, before any work, unless the masks can go where they should."""
+    from .mask_folder import check_folder, check_ids
+
+    if options.masks is None:
+        return
+    check_ids(prompts)
+    check_folder(options.masks, plan.tracked)
+    if options.video is not None and options.masks.exists() and options.masks.samefile(options.video):
+        raise ValueError(f"{options.masks} holds the video's own frames; write the masks to another folder")
+
+
+def output_rate(asked: str | None, video: Video) -> Fraction:
+    """Frames per second of the output."""
+    if asked is None:
+        return FOLDER_RATE if video.fps is None else video.fps
+    try:
+        rate = Fraction(asked)
+        if rate <= 0:
+            raise ValueError
+    except (ValueError, ZeroDivisionError):
+        raise ValueError(f"--fps takes a rate above 0, such as 24 or 30000/1001, found {asked!r}") from None
+    return rate
+
+
+def overlap(found: Mask, truth: Mask) -> float:
+    """Intersection over union of two boolean masks; 1 when both are empty."""
+    either = int((found | truth).sum())
+    return 1.0 if either == 0 else int((found & truth).sum()) / either
+
+
+def counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" + ("" if number == 1 else "s")

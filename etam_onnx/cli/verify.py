@@ -1,0 +1,43 @@
+"""`etam-onnx verify`: a bundle proves itself on a device."""
+
+from __future__ import annotations
+
+import argparse
+
+EXAMPLES = """examples:
+  etam-onnx verify my-bundle
+  etam-onnx verify my-bundle --device cuda
+"""
+
+
+def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add `verify` to the command line."""
+    parser = subparsers.add_parser(
+        "verify",
+        help="replay a bundle's test vectors on a device",
+        description="Replay a bundle's test vectors on a device and compare every output with the recorded one.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("bundle", metavar="BUNDLE", help="name or folder")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run `verify`; 1 if anything is out of tolerance."""
+    from ..graphs.bundle import Bundle
+    from ..verification import verify
+
+    outcome = verify(Bundle.open(options.bundle), options.device)
+    print(f"{'graph':<22}{'output':<26}{'calls':>6}{'error':>10}{'tolerance':>11}")
+    for edge in outcome.edges:
+        verdict = "" if edge.passed else "  FAILED"
+        print(f"{edge.graph:<22}{edge.port:<26}{edge.calls:>6}{edge.error:>10.1e}{edge.tolerance:>11.1e}{verdict}")
+    clip = outcome.clip
+    verdict = "" if clip.passed else "  FAILED"
+    print(
+        f"clip tracked again: {clip.answers} answers, {100 * clip.agreement:.3f} % of mask pixels equal at worst, "
+        f"logits within {clip.error:.1e}{verdict}"
+    )
+    return 0 if outcome.passed else 1

@@ -1,0 +1,71 @@
+"""Training state on disk. A file is either the old one or the new one, never half of either."""
+
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+STATE_FILE = "state.pt"
+
+
+@dataclass
+class TrainingState:
+    """Everything a run continues from. `spent_seconds` counts against a budget in minutes."""
+
+    preset: str
+    seed: int
+    step: int
+    spent_seconds: float
+    model: dict[str, Tensor]
+    average: dict[str, Tensor]
+    optimizer: dict[str, Any]
+    random: Tensor
+
+
+def save_atomically(content: object, path: Path) -> None:
+    """Writes beside `path`, flushes to disk and renames over it."""
+    draft = path.with_name(path.name + ".part")
+    with draft.open("wb") as file:
+        torch.save(content, file)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(draft, path)
+
+
+def save_state(state: TrainingState, folder: Path) -> None:
+    save_atomically({"format": 1, **asdict(state)}, folder / STATE_FILE)
+
+
+def load_state(folder: Path, preset: str, seed: int) -> TrainingState:
+    """The state to resume from.
+
+    Raises FileNotFoundError if there is none, ValueError if it is damaged or of another run.
+    """
+    path = folder / STATE_FILE
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no training state to resume in {folder}.")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        content.pop("format")
+        state = TrainingState(**content)
+    except Exception as error:  # torch raises many kinds for a damaged file
+        raise ValueError(f"The training state {path} cannot be read.") from error
+    if (state.preset, state.seed) != (preset, seed):
+        raise ValueError(
+            f"The training state in {folder} is of {state.preset} with seed {state.seed}, "
+            f"not of {preset} with seed {seed}."
+        )
+    return state
+
+
+def rounded_to_half(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Float tensors rounded to float16 and kept as float32: storing them in half precision is then exact."""
+    return {name: t.half().float() if t.is_floating_point() else t.clone() for name, t in weights.items()}
+
+
+def save_weights(weights: dict[str, Tensor], path: Path) -> None:
+    """The file to export from: {"model": weights rounded to float16}."""
+    save_atomically({"model": rounded_to_half(weights)}, path)

@@ -1,0 +1,120 @@
+"""Does a bundle compute on this device what it computed where it was made?  Replays the bundle's test vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .graphs.bundle import Bundle
+from .graphs.errors import BundleError
+from .graphs.vectors import INDEX, TENSORS, StoredTensor, Vectors, read_vectors
+from .runtime.networks import Networks
+from .runtime.parity import EdgeError, relative_error, replay
+from .runtime.video_predictor import VideoPredictor
+
+MASK_AGREEMENT = 0.999
+"""Share of low-resolution mask pixels that must agree when the whole clip is tracked again."""
+
+
+@dataclass(frozen=True)
+class ClipAgreement:
+    """The clip tracked again from its frames and prompts: worst share of equal mask pixels, worst logit error."""
+
+    answers: int
+    agreement: float
+    error: float
+
+    @property
+    def passed(self) -> bool:
+        """Whether the masks are the same."""
+        return self.agreement >= MASK_AGREEMENT
+
+
+@dataclass(frozen=True)
+class Verification:
+    """Errors per output port, and the clip as a whole."""
+
+    edges: list[EdgeError]
+    clip: ClipAgreement
+
+    @property
+    def passed(self) -> bool:
+        """Whether everything is within tolerance."""
+        return self.clip.passed and all(edge.passed for edge in self.edges)
+
+
+def open_vectors(bundle: Bundle) -> Vectors:
+    """The test vectors of a bundle.
+
+    Raises:
+        BundleError: it has none, or they are damaged.
+    """
+    if INDEX not in bundle.manifest.files:
+        raise BundleError(f"the bundle {bundle.root} has no test vectors: export it again with them")
+    return read_vectors(bundle.check_file(INDEX), bundle.check_file(TENSORS))
+
+
+def array(tensor: StoredTensor) -> NDArray[np.float32]:
+    """A stored tensor as an array."""
+    return np.frombuffer(tensor.data, np.dtype(tensor.dtype).newbyteorder("<")).reshape(tensor.shape)
+
+
+def verify(bundle: Bundle, device: str = "cpu") -> Verification:
+    """Replay every recorded call on `device`, then track the clip from its prompts.
+
+    Raises:
+        BundleError: the bundle or its vectors cannot be used.
+        DeviceError: the device is not to be had.
+    """
+    vectors = open_vectors(bundle)
+    networks = Networks.open(bundle, device)
+
+    def calls() -> Iterator[tuple[str, dict[str, NDArray[np.float32]], dict[str, NDArray[np.float32]]]]:
+        for graph, inputs, outputs in vectors.calls():
+            yield graph, _arrays(inputs), _arrays(outputs)
+
+    edges = replay(bundle.graphs, networks.runners, calls(), bundle.manifest.precision)
+    return Verification(edges, _track_again(networks, vectors))
+
+
+def _arrays(tensors: dict[str, StoredTensor]) -> dict[str, NDArray[np.float32]]:
+    return {port: array(tensor) for port, tensor in tensors.items()}
+
+
+def _track_again(networks: Networks, vectors: Vectors) -> ClipAgreement:
+    """Act out the recorded script and compare each answer with the recorded one."""
+    predictor = VideoPredictor(networks)
+    state = predictor.init_state([array(vectors.tensors[i]) for i in vectors.index["frames"]])
+    expected = iter(vectors.index["results"])
+    agreement, error, answers = 1.0, 0.0, 0
+
+    def compare(frame: int, obj_ids: list[int]) -> None:
+        nonlocal agreement, error, answers
+        for obj_id in obj_ids:
+            output = state.objects[obj_id].output(frame)
+            if output is None:
+                continue
+            wanted = next(expected)
+            low_res = array(vectors.tensors[wanted["low_res"]])
+            if (wanted["frame"], wanted["object"]) != (frame, obj_id):
+                raise BundleError("the vectors' results are not in the order of their script")
+            agreement = min(agreement, float(np.mean((low_res > 0) == (output.low_res > 0))))
+            error = max(error, relative_error(output.low_res, low_res, 1.0))
+            answers += 1
+
+    for step in vectors.index["script"]:
+        if step["do"] == "propagate":
+            for frame, obj_ids, _ in predictor.propagate_in_video(state):
+                compare(frame, obj_ids)
+        elif step["do"] == "mask":
+            mask = array(vectors.tensors[step["mask"]])
+            compare(*predictor.add_new_mask(state, step["frame"], step["object"], mask)[:2])
+        else:
+            answer = predictor.add_new_points_or_box(
+                state, step["frame"], step["object"], step.get("points"), step.get("labels"), box=step.get("box")
+            )
+            compare(*answer[:2])
+    return ClipAgreement(answers, agreement, error)

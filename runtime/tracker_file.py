@@ -1,0 +1,135 @@
+"""A tracker on disk: one ``.npz`` without pickled objects."""
+
+from __future__ import annotations
+
+import json
+import os
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .memory import MemoryBank, MemoryRules, Remembered
+from .object_track import ObjectTrack, Pending
+from .parity import on_host
+from .preprocess import Frame
+from .prompts import Points
+from .segmenter import Prediction
+
+FORMAT = 1
+
+
+@dataclass
+class SavedTracker:
+    """Everything a tracker is made of besides its networks."""
+
+    bundle: str
+    options: dict[str, Any]
+    index: int
+    frame: Frame | None
+    tracks: dict[int, ObjectTrack]
+
+    def attach(self, rules: MemoryRules) -> None:
+        """Give the memories the capacities of the bundle that is used now."""
+        for track in self.tracks.values():
+            track.bank.rules = rules
+
+
+def _prediction(output: Prediction, arrays: dict[str, NDArray[Any]], key: str) -> dict[str, float]:
+    arrays[f"{key}/low_res"], arrays[f"{key}/pointer"] = output.low_res, output.pointer
+    return {"presence": output.presence, "iou": output.iou}
+
+
+def write_tracker(path: Path, saved: SavedTracker) -> None:
+    """Write the file beside its name first, then put it in place."""
+    arrays: dict[str, NDArray[Any]] = {}
+    if saved.frame is not None:
+        arrays["frame"] = saved.frame
+    objects = []
+    for number, (obj_id, track) in enumerate(saved.tracks.items()):
+        entries = []
+        for prompted, bank in ((True, track.bank.prompted), (False, track.bank.recent)):
+            for frame, entry in bank.items():
+                key = f"{number}/{'prompted' if prompted else 'recent'}/{frame}"
+                if entry.memory is not None:
+                    arrays[f"{key}/memory"] = on_host(entry.memory)
+                entries.append({"frame": frame, "prompted": prompted, **_prediction(entry.output, arrays, key)})
+        pending = []
+        for frame, waiting in track.pending.items():
+            key = f"{number}/pending/{frame}"
+            arrays[f"{key}/mask"] = waiting.mask
+            flags = {"prompted": waiting.prompted, "conditioning": waiting.conditioning}
+            pending.append({"frame": frame, **flags, **_prediction(waiting.output, arrays, key)})
+        for frame, points in track.points.items():
+            arrays[f"{number}/points/{frame}/xy"], arrays[f"{number}/points/{frame}/labels"] = points.xy, points.labels
+        tracked = [[frame, reverse] for frame, reverse in track.tracked.items()]
+        objects.append(
+            {
+                "id": int(obj_id),
+                "fill_hole_area": track.fill_hole_area,
+                "corrections_stick": track.corrections_stick,
+                "entries": entries,
+                "pending": pending,
+                "points": list(track.points),
+                "tracked": tracked,
+            }
+        )
+    head = {
+        "format": FORMAT,
+        "bundle": saved.bundle,
+        "options": saved.options,
+        "index": saved.index,
+        "objects": objects,
+    }
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        with partial.open("wb") as stream:
+            np.savez_compressed(stream, head=np.asarray(json.dumps(head)), **arrays)  # type: ignore[arg-type]
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def read_tracker(path: Path) -> SavedTracker:
+    """Read a file written by `write_tracker`; its memories get their capacities by `SavedTracker.attach`.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is not a saved tracker.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no saved tracker at {path}")
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+        head = json.loads(str(arrays["head"]))
+        if head["format"] != FORMAT:
+            raise ValueError(f"this package reads saved trackers of format {FORMAT}, found {head['format']}")
+        tracks = {obj["id"]: _read_object(number, obj, arrays) for number, obj in enumerate(head["objects"])}
+        return SavedTracker(head["bundle"], head["options"], head["index"], arrays.get("frame"), tracks)
+    except (OSError, KeyError, TypeError, EOFError, zipfile.BadZipFile, ValueError) as error:
+        raise ValueError(f"{path} is not a saved tracker: {error}") from error
+
+
+def _read_object(number: int, obj: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> ObjectTrack:
+    def prediction(key: str, numbers: dict[str, Any]) -> Prediction:
+        return Prediction(arrays[f"{key}/low_res"], arrays[f"{key}/pointer"], numbers["presence"], numbers["iou"])
+
+    track = ObjectTrack(MemoryBank(MemoryRules()), obj["fill_hole_area"], obj["corrections_stick"])
+    for entry in obj["entries"]:
+        key = f"{number}/{'prompted' if entry['prompted'] else 'recent'}/{entry['frame']}"
+        bank = track.bank.prompted if entry["prompted"] else track.bank.recent
+        bank[entry["frame"]] = Remembered(arrays.get(f"{key}/memory"), prediction(key, entry))
+    for waiting in obj["pending"]:
+        key = f"{number}/pending/{waiting['frame']}"
+        track.pending[waiting["frame"]] = Pending(
+            prediction(key, waiting), arrays[f"{key}/mask"], waiting["prompted"], waiting["conditioning"]
+        )
+    for frame in obj["points"]:
+        key = f"{number}/points/{frame}"
+        track.points[frame] = Points(arrays[f"{key}/xy"], arrays[f"{key}/labels"])
+    track.tracked = {frame: reverse for frame, reverse in obj["tracked"]}
+    return track
