@@ -18,7 +18,7 @@ from ..runtime.networks import Networks
 from ..runtime.video_predictor import VideoPredictor
 
 Array = NDArray[np.float32]
-HEIGHT, WIDTH, FRAMES = 120, 160, 5
+HEIGHT, WIDTH, FRAMES = 120, 160, 4
 SEED = 7
 
 
@@ -93,14 +93,15 @@ SCRIPT: tuple[dict[str, Any], ...] = (
     {"do": "points", "frame": 0, "object": 1, "points": [[50, 60]], "labels": [1]},
     {"do": "points", "frame": 0, "object": 1, "points": [[50, 60], [100, 20]], "labels": [1, 0]},
     {"do": "points", "frame": 0, "object": 2, "box": [24, 42, 76, 78]},
-    {"do": "mask", "frame": 0, "object": 3, "mask": ellipse(0)},
-    {"do": "mask", "frame": 0, "object": 4, "mask": np.zeros((HEIGHT, WIDTH), bool)},
+    {"do": "mask", "frame": 0, "object": 2, "mask": ellipse(0)},
+    {"do": "mask", "frame": 0, "object": 3, "mask": np.zeros((HEIGHT, WIDTH), bool)},
     {"do": "propagate"},
-    {"do": "points", "frame": 3, "object": 1, "points": [[77, 66], [20, 100]], "labels": [1, 0]},
-    {"do": "propagate"},
+    {"do": "points", "frame": 2, "object": 1, "points": [[68, 64], [20, 100]], "labels": [1, 0]},
+    {"do": "propagate", "start": 2, "max": 1},
 )
-"""What is done, in order: a click, the same refined, a box, a mask, an object that is not there, a correction with
-memory.
+"""What is done, in order.
+
+A click, the same refined, a box, a mask in its place, an object that is not there, a correction with memory.
 """
 
 
@@ -118,7 +119,7 @@ def play(networks: Networks, frames: list[NDArray[np.uint8]]) -> list[Result]:
 
     for step in SCRIPT:
         if step["do"] == "propagate":
-            for frame, _, _ in predictor.propagate_in_video(state):
+            for frame, _, _ in predictor.propagate_in_video(state, step.get("start"), step.get("max")):
                 note(frame)
             continue
         where = (state, step["frame"], step["object"])

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from .graphs.bundle import Bundle
     from .runtime.frame_result import FrameResult
     from .runtime.image_predictor import ImagePredictor
+    from .runtime.mask_generator import MaskGenerator
     from .runtime.tracker import Tracker
     from .runtime.video_predictor import VideoPredictor
 
@@ -21,11 +22,12 @@ _PUBLIC = {
     "Bundle": ".graphs.bundle",
     "FrameResult": ".runtime.frame_result",
     "ImagePredictor": ".runtime.image_predictor",
+    "MaskGenerator": ".runtime.mask_generator",
     "Tracker": ".runtime.tracker",
     "VideoPredictor": ".runtime.video_predictor",
 }
 
-__all__ = ["Bundle", "FrameResult", "ImagePredictor", "Tracker", "VideoPredictor"]
+__all__ = ["Bundle", "FrameResult", "ImagePredictor", "MaskGenerator", "Tracker", "VideoPredictor"]
 
 
 def __getattr__(name: str) -> Any:

@@ -107,7 +107,7 @@ def _track_again(networks: Networks, vectors: Vectors) -> ClipAgreement:
 
     for step in vectors.index["script"]:
         if step["do"] == "propagate":
-            for frame, obj_ids, _ in predictor.propagate_in_video(state):
+            for frame, obj_ids, _ in predictor.propagate_in_video(state, step.get("start"), step.get("max")):
                 compare(frame, obj_ids)
         elif step["do"] == "mask":
             mask = array(vectors.tensors[step["mask"]])

@@ -175,7 +175,7 @@ def _memory_attention(g: Geometry, slots: int) -> Graph:
             Port(
                 "memory_row",
                 (slots, g.temporal_rows),
-                "One-hot temporal row of each slot: 0 the newest recent frame, last the prompted frames; zeros: unused.",
+                "One-hot temporal row of each slot: 0 the newest recent frame, last the prompted; zeros: unused.",
                 host=True,
             ),
             Port(

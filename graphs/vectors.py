@@ -3,8 +3,8 @@ languages.
 
 ``vectors/index.json`` lists tensors (offset and shape in ``vectors/tensors.bin``, raw little-endian float32 or
 uint8, each stored once), ``calls`` (graph, tensors by port) in the order they ran, ``frames`` (RGB uint8),
-``results`` (the answer for an object on a frame) and the prompts in words.  Standard library only: reading gives
-bytes and shapes.
+``script`` (prompts in pixels of the frame, and propagations) and ``results`` (the answers of all objects on the frame
+after each step, and on each frame of a propagation).  Standard library only: reading gives bytes and shapes.
 """
 
 from __future__ import annotations

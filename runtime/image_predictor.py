@@ -11,9 +11,9 @@ from ..graphs.bundle import DEFAULT, Bundle
 from .errors import PromptError, StateError
 from .networks import Networks
 from .preprocess import Frame, check_frame, image_input
-from .prompts import NO_POINTS, padded, read_points
+from .prompts import NO_POINTS, Points, padded, read_points
 from .resize import resize
-from .segmenter import Features, Segmenter, pick_mask
+from .segmenter import Array, Features, Segmenter, pick_mask
 
 
 class ImagePredictor:
@@ -69,27 +69,46 @@ class ImagePredictor:
             StateError: no image has been set.
             PromptError: a prompt is malformed or outside the image.
         """
-        if self._features is None or self._size is None:
+        if self._size is None:
             raise StateError("there is no image yet: call set_image(image) first")
-        segmenter, rules = self.segmenter, self.segmenter.rules
         height, width = self._size
-        points = read_points(point_coords, point_labels, box, width, height, segmenter.size)
-        # Without points or box the original gives no prompt token at all, not even the padding point.
-        prompt = padded(points) if len(points) else NO_POINTS
-        side = segmenter.geometry.mask_size
+        points = read_points(point_coords, point_labels, box, width, height, self.segmenter.size)
+        side = self.segmenter.geometry.mask_size
         previous = None
         if mask_input is not None:
             previous = np.asarray(mask_input, np.float32)
             previous = previous[0] if previous.ndim == 3 and len(previous) == 1 else previous
             if previous.shape != (side, side):
                 raise PromptError(f"mask_input should have the shape (1, {side}, {side}), found {np.shape(mask_input)}")
+        low_res, ious = self.low_res_masks(points, previous, multimask_output)
+        logits = resize(low_res, height, width)
+        limit = self.segmenter.rules.mask_input_limit
+        return logits if return_logits else logits > 0, ious, np.clip(low_res, -limit, limit)
+
+    def low_res_masks(
+        self, points: Points, previous: Array | None = None, multimask_output: bool = True
+    ) -> tuple[Array, Array]:
+        """What `predict` does before it brings masks to the size of the image.
+
+        Args:
+            points: in pixels of the square model input, without padding.
+            previous: (S/4, S/4) logits of an earlier mask.
+            multimask_output: as for `predict`.
+
+        Returns:
+            Low-resolution logits (M, S/4, S/4), not clamped, and predicted IoU (M,); M is 3 or 1.
+
+        Raises:
+            StateError: no image has been set.
+        """
+        if self._features is None:
+            raise StateError("there is no image yet: call set_image(image) first")
+        segmenter, rules = self.segmenter, self.segmenter.rules
+        # Without points or box the original gives no prompt token at all, not even the padding point.
+        prompt = padded(points) if len(points) else NO_POINTS
         out = segmenter.decode(self._features.without_memory, prompt, previous)
-        if multimask_output:
-            chosen = slice(1, None)
-        else:
+        chosen = slice(1, None)
+        if not multimask_output:
             index = pick_mask(out["mask_logits"], out["iou"], False, rules.stability_delta, rules.stability_threshold)
             chosen = slice(index, index + 1)
-        low_res = out["mask_logits"][chosen]
-        logits = resize(low_res, height, width)
-        limit = rules.mask_input_limit
-        return logits if return_logits else logits > 0, out["iou"][chosen].copy(), np.clip(low_res, -limit, limit)
+        return out["mask_logits"][chosen], out["iou"][chosen].copy()

@@ -91,7 +91,7 @@ class VideoFile(Video):
             above_sd = frame.width >= 1280 or frame.height > 576
             matrix = int(Colorspace.ITU709 if above_sd else Colorspace.ITU601)
         # One reformatter for all frames: a fresh one costs six times the conversion itself at 720p.
-        rgb = self._reformatter.reformat(frame, format="rgb24", src_colorspace=matrix, threads=1).to_ndarray()
+        rgb = self._reformatter.reformat(frame, format="rgb24", src_colorspace=matrix).to_ndarray()
         return np.ascontiguousarray(self._turn.apply(rgb), dtype=np.uint8)
 
     def _native(self, index: int) -> VideoFrame:

@@ -39,7 +39,9 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("video", nargs="?", metavar="VIDEO", help="a video file, or a folder of JPEG or PNG frames")
+    parser.add_argument(
+        "video", nargs="?", metavar="VIDEO", help="a video file, or a folder of JPEG or PNG frames"
+    )
     add_prompt_options(parser, masks=True)
     output = parser.add_argument_group("output")
     output.add_argument(
@@ -56,7 +58,9 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         metavar="DIR",
         help="also write NNNNN.png for each tracked frame: a palette PNG whose values are object numbers",
     )
-    output.add_argument("--fps", metavar="RATE", help="frames per second of the output (default: the video's, or 24)")
+    output.add_argument(
+        "--fps", metavar="RATE", help="frames per second of the output (default: the video's, or 24)"
+    )
     which = parser.add_argument_group("which frames")
     which.add_argument(
         "--start", type=int, default=0, metavar="FRAME", help="the frame that the prompts are on (default: 0)"
@@ -69,7 +73,9 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help="track at most N frames and write only these; by default other frames are written as they are",
     )
     model = parser.add_argument_group("model")
-    model.add_argument("--model", default="etam-nano", metavar="NAME_OR_DIR", help="a bundle (default: etam-nano)")
+    model.add_argument(
+        "--model", default="etam-nano", metavar="NAME_OR_DIR", help="a bundle (default: etam-nano)"
+    )
     model.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
     model.add_argument(
         "--fill-holes",

@@ -21,6 +21,7 @@ from .feed import Feed
 from .images import load_images
 from .replicas import Replicas
 from .schedule import STAGES, WEIGHT_DECAY, Stage, StepPlan, average_decay, learning_rate, plan_step
+from .start import start_quietly
 from .unroll import Batch, ClipLoss, draw_kind
 from .validation import validate, validation_clips
 
@@ -73,6 +74,7 @@ class Trainer:
         self.replicas = replicas or Replicas()
         torch.manual_seed(options.seed)
         self.model: EfficientTAM = build_model(options.preset)
+        start_quietly(self.model)
         self.average: EfficientTAM = deepcopy(self.model).requires_grad_(False)
         self.optimizer = make_optimizer(self.model)
         self.steps_done = 0

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-PEAK_RATE = 7e-4
+PEAK_RATE = 5e-4
 FLOOR = 0.01  # of the peak, at the end
-WARM_UP_STEPS = 200
+WARM_UP_STEPS = 100
 WEIGHT_DECAY = 0.05
 LARGEST_GAP = 4
 LARGEST_FIRST_GAP = 10
@@ -28,9 +28,9 @@ class Stage:
 
 
 STAGES = (
-    Stage(0.35, 128, 48, (3, 4, 6, 8), (0.35, 0.35, 0.2, 0.1)),
-    Stage(0.72, 256, 18, (3, 4, 6, 8), (0.35, 0.35, 0.2, 0.1)),
-    Stage(1.0, 384, 10, (3, 4, 5, 7), (0.4, 0.3, 0.2, 0.1)),
+    Stage(0.45, 128, 40, (3, 4, 6, 8), (0.35, 0.35, 0.2, 0.1)),
+    Stage(0.80, 256, 14, (3, 4, 6, 8), (0.35, 0.35, 0.2, 0.1)),
+    Stage(1.0, 384, 8, (3, 4, 5, 7), (0.4, 0.3, 0.2, 0.1)),
 )
 
 

@@ -1,0 +1,277 @@
+"""Exporting: edges, rules, determinism, measured parity, and nothing half-written."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+onnx = pytest.importorskip("onnx")
+
+from onnxruntime.tools.mobile_helpers import usability_checker  # noqa: E402
+from small_model import small_config, small_model  # noqa: E402
+
+from etam_onnx import Bundle, VideoPredictor  # noqa: E402
+from etam_onnx.conversion import bundle_writer  # noqa: E402
+from etam_onnx.conversion.bundle_writer import export_bundle, steps  # noqa: E402
+from etam_onnx.conversion.onnx_graph import ExportError  # noqa: E402
+from etam_onnx.conversion.portable import memory_attention as portable_attention  # noqa: E402
+from etam_onnx.conversion.portable import portable_graph  # noqa: E402
+from etam_onnx.conversion.portable_rules import breaches  # noqa: E402
+from etam_onnx.conversion.shared_weights import is_exact_in_half  # noqa: E402
+from etam_onnx.graphs.bundle import file_identity  # noqa: E402
+from etam_onnx.graphs.contract import contract, memory_port  # noqa: E402
+from etam_onnx.graphs.errors import BundleError  # noqa: E402
+from etam_onnx.manifest_of_model import geometry_of  # noqa: E402
+from etam_onnx.runtime.parity import relative_error  # noqa: E402
+from etam_onnx.torch_backend import reference_function  # noqa: E402
+from etam_onnx.verification import verify  # noqa: E402
+
+KINDS = ("full", "pooled_score_bias", "pooled_key_constant")
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The small model as a bundle with vectors."""
+    path = tmp_path_factory.mktemp("export") / "small"
+    export_bundle(small_model(), path, source={"checkpoint_sha256": "0" * 64}, card={"licence": "none"})
+    yield path
+
+
+def test_the_bundle_opens_and_says_what_was_exported(bundle: Path) -> None:
+    opened = Bundle.open(bundle)
+    assert opened.manifest.model == "small-test-model"
+    assert opened.manifest.source["config"]["cross_attention"] == "pooled_score_bias"
+    assert opened.manifest.card == {"licence": "none"}
+    measured = {(entry["graph"], entry["port"]) for entry in opened.manifest.parity["portable"]}
+    assert measured == {(graph.name, port.name) for graph in opened.graphs.values() for port in graph.outputs}
+    assert all(entry["error"] <= entry["tolerance"] for entry in opened.manifest.parity["portable"])
+    assert not list(bundle.parent.glob(".*")), "the working folder is gone"
+
+
+def test_edges_and_documentation_are_the_contracts(bundle: Path) -> None:
+    opened = Bundle.open(bundle)
+    for name, path in opened.graph_paths("portable").items():
+        graph = onnx.load(path, load_external_data=False).graph
+        for ports, values in ((opened.graphs[name].inputs, graph.input), (opened.graphs[name].outputs, graph.output)):
+            assert [port.name for port in ports] == [value.name for value in values]
+            assert [port.doc for port in ports] == [value.doc_string for value in values]
+
+
+def test_wrappers_take_the_ports_in_order() -> None:
+    model = small_model()
+    geometry = geometry_of(model.config)
+    for name, graph in contract(geometry).items():
+        parameters = list(inspect.signature(portable_graph(model, geometry, name).forward).parameters.values())
+        if (
+            parameters[-1].kind is inspect.Parameter.VAR_POSITIONAL
+        ):  # memory attention: features, then the rest in order
+            assert [parameters[0].name] == [graph.inputs[0].name]
+        else:
+            assert [p.name for p in parameters] == [port.name for port in graph.inputs]
+
+
+def test_graphs_obey_the_portable_rules_in_one_core_ml_partition(bundle: Path) -> None:
+    for path in sorted(bundle.glob("portable/*.onnx")):
+        model = onnx.load(path, load_external_data=False)
+        assert breaches(model) == [], path.name
+        inferred = onnx.shape_inference.infer_shapes(model, strict_mode=True)
+        info = usability_checker.check_coreml_partitions(inferred, False, "coreml_supported_mlprogram_ops.md")
+        assert (info.num_partitions, info.unsupported_ops) == (1, set()), path.name
+
+
+def test_rules_notice_a_breach() -> None:
+    node = onnx.helper.make_node("Gather", ["x", "i"], ["y"], "bad", axis=0)
+    values = [onnx.helper.make_tensor_value_info(n, 1, s) for n, s in (("x", [20000, 1]), ("y", [2, 1]))]
+    index = onnx.numpy_helper.from_array(np.array([0, 1]), "i")
+    graph = onnx.helper.make_graph([node], "g", values[:1], values[1:], [index])
+    found = breaches(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)]))
+    assert [line.split(":")[0] for line in found] == ["no dimension above 16384", "no selection by index or comparison"]
+
+
+def test_the_same_weights_give_the_same_bytes(bundle: Path, tmp_path: Path) -> None:
+    again = tmp_path / "again"
+    export_bundle(small_model(), again, source={"checkpoint_sha256": "0" * 64}, card={"licence": "none"})
+    first, second = (json.loads((path / "manifest.json").read_text()) for path in (bundle, again))
+    graph_files = {name for name in first["files"] if name.startswith("portable/")}
+    assert len(graph_files) == 7
+    assert {n: first["files"][n] for n in graph_files} == {n: second["files"][n] for n in graph_files}
+
+
+def test_files_hold_no_trace_of_where_they_were_made(bundle: Path) -> None:
+    for path in bundle.glob("portable/*.onnx"):
+        content = path.read_bytes()
+        assert b"site-packages" not in content and b".py" not in content
+
+
+def test_weights_are_stored_once(bundle: Path) -> None:
+    model = small_model()
+    attention = sum(p.numel() for p in model.memory_attention.parameters()) * 4
+    total = sum(p.numel() for p in model.parameters()) * 4
+    assert (bundle / "portable/weights.bin").stat().st_size < total + attention  # three attention graphs share one copy
+
+
+def test_half_storage_only_where_it_is_exact() -> None:
+    assert is_exact_in_half(np.float32([0.5, -1024, 0.0999755859375]))
+    assert not is_exact_in_half(np.float32([0.1]))
+    assert not is_exact_in_half(np.float32([70000]))
+
+
+def test_half_exact_weights_shrink_the_file_and_change_nothing(tmp_path: Path) -> None:
+    model = small_model()
+    for tensor in (*model.parameters(), *model.buffers()):
+        tensor.data = tensor.data.half().float()
+    manifest = export_bundle(model, tmp_path / "half", vectors=False)
+    floats = sum(p.numel() for p in model.parameters()) * 4
+    assert manifest.files["portable/weights.bin"].size < 0.75 * floats
+    assert max(entry["error"] for entry in manifest.parity["portable"]) < 1e-5
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("slots", [1, 7, 14])
+def test_masked_slots_equal_absent_ones(kind: str, slots: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every number of used slots, with garbage in the unused ones, both ways of taking the softmax."""
+    model = small_model(kind)  # type: ignore[arg-type]
+    geometry = geometry_of(model.config)
+    reference = reference_function(model, f"memory_attention_{slots}")
+    rng = np.random.default_rng(1)
+    module = portable_graph(model, geometry, f"memory_attention_{slots}")
+    graph = contract(geometry)[f"memory_attention_{slots}"]
+    for used in {min(2, slots), slots // 2 or 1, slots}:
+        if slots > 1 and used == 1:
+            continue
+        inputs = {port.name: torch.from_numpy(rng.standard_normal(port.shape, np.float32)) for port in graph.inputs}
+        row = torch.zeros(slots, geometry.temporal_rows)
+        for slot in range(used):
+            row[slot, int(rng.integers(geometry.temporal_rows))] = 1
+        inputs["memory_row"] = row
+        for slot in range(used, slots):
+            inputs[memory_port(slot)] = 50 * inputs[memory_port(slot)]
+        for pointers in (0, 5, geometry.pointer_slots):
+            inputs["pointer_used"] = (torch.arange(geometry.pointer_slots) < pointers).float()[:, None]
+            for largest in (portable_attention.LARGEST_DIMENSION, 1):
+                monkeypatch.setattr(portable_attention, "LARGEST_DIMENSION", largest)
+                with torch.inference_mode():
+                    found = module(*(inputs[port.name] for port in graph.inputs))
+                    wanted = reference(inputs)["fused"]
+                assert relative_error(found.numpy(), wanted.numpy()) < 5e-6, (used, pointers, largest)  # measured 6e-7
+
+
+def test_unused_prompt_slots_equal_absent_ones() -> None:
+    model = small_model()
+    geometry = geometry_of(model.config)
+    module, reference = portable_graph(model, geometry, "mask_decoder"), reference_function(model, "mask_decoder")
+    graph = contract(geometry)["mask_decoder"]
+    rng = np.random.default_rng(2)
+    for used in (0, 1, 2, 3, 9, 16):
+        inputs = {port.name: torch.from_numpy(rng.standard_normal(port.shape, np.float32)) for port in graph.inputs}
+        inputs["points"] = inputs["points"] * 30 + 48
+        label = torch.zeros(1, 16, 5)
+        for slot in range(used):
+            label[0, slot, int(rng.integers(5))] = 1
+        inputs["point_label"] = label
+        for mask_used in (0.0, 1.0):
+            inputs["mask_used"] = torch.tensor([mask_used])
+            with torch.inference_mode():
+                found = module(*(inputs[port.name] for port in graph.inputs))
+                wanted = reference(inputs)
+            for port, value in zip(graph.outputs, found, strict=True):
+                assert relative_error(value.numpy(), wanted[port.name].numpy(), port.unit) < 5e-6, (used, port.name)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_clip_is_tracked_alike_by_pytorch_and_onnx(kind: str, tmp_path: Path) -> None:
+    """`verify` tracks the recorded clip again, from prompts to masks."""
+    export_bundle(small_model(kind), tmp_path / kind)  # type: ignore[arg-type]
+    outcome = verify(Bundle.open(tmp_path / kind))
+    assert outcome.passed
+    assert outcome.clip.agreement == 1 and outcome.clip.error < 1e-3
+    assert outcome.clip.answers >= 15
+
+
+def test_verify_finds_a_wrong_output(bundle: Path, tmp_path: Path) -> None:
+    """One changed number in the recorded outputs of one graph."""
+    copy = shutil.copytree(bundle, tmp_path / "copy")
+    index = json.loads((copy / "vectors/index.json").read_text())
+    call = next(c for c in index["calls"] if c["graph"] == "mask_decoder")
+    place = index["tensors"][call["outputs"]["iou"]]
+    data = bytearray((copy / "vectors/tensors.bin").read_bytes())
+    data[place["offset"] : place["offset"] + 4] = np.float32(1e3).tobytes()
+    (copy / "vectors/tensors.bin").write_bytes(data)
+    manifest = json.loads((copy / "manifest.json").read_text())
+    manifest["files"]["vectors/tensors.bin"]["sha256"] = file_identity(copy / "vectors/tensors.bin").sha256
+    (copy / "manifest.json").write_text(json.dumps(manifest))
+    outcome = verify(Bundle.open(copy))
+    assert not outcome.passed
+    assert [(e.graph, e.port) for e in outcome.edges if not e.passed] == [("mask_decoder", "iou")]
+
+
+def test_verify_needs_vectors(tmp_path: Path) -> None:
+    export_bundle(small_model(), tmp_path / "bare", vectors=False)
+    with pytest.raises(BundleError, match="has no test vectors"):
+        verify(Bundle.open(tmp_path / "bare"))
+
+
+def test_vectors_cover_every_graph_and_absence(bundle: Path) -> None:
+    index = json.loads((bundle / "vectors/index.json").read_text())
+    assert {call["graph"] for call in index["calls"]} == set(Bundle.open(bundle).graphs)
+    assert {result["presence"] > 0 for result in index["results"]} == {True, False}
+
+
+def test_export_fails_when_out_of_tolerance_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = bundle_writer.portable_graph
+
+    def wrong(model: torch.nn.Module, geometry: object, name: str) -> torch.nn.Module:
+        module = real(model, geometry, name)  # type: ignore[arg-type]
+        if name == "image_encoder":
+            module.position = module.position + 1e-3
+        return module
+
+    monkeypatch.setattr(bundle_writer, "portable_graph", wrong)
+    with pytest.raises(ExportError, match=r"image_encoder: output features.* differs from PyTorch by"):
+        export_bundle(small_model(), tmp_path / "wrong")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_export_does_not_overwrite(bundle: Path, tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match="exists already"):
+        export_bundle(small_model(), bundle)
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    with pytest.raises(ExportError, match="is not a bundle"):
+        export_bundle(small_model(), precious, overwrite=True)
+    with pytest.raises(ExportError, match="does not exist"):
+        export_bundle(small_model(), tmp_path / "nowhere" / "bundle")
+
+
+def test_progress_is_counted(tmp_path: Path) -> None:
+    seen: list[str] = []
+    model = small_model()
+    export_bundle(model, tmp_path / "counted", progress=seen.append)
+    assert len(seen) == steps(model)
+
+
+def test_more_prompted_frames_than_the_bundle_holds(tmp_path: Path) -> None:
+    """Capacity 2: the closest frames are used, with one warning."""
+    model = small_model()
+    export_bundle(model, tmp_path / "two", prompted_frames=2, vectors=False)
+    predictor = VideoPredictor(tmp_path / "two")
+    frames = [np.random.default_rng(i).integers(0, 255, (60, 80, 3), np.uint8) for i in range(5)]
+    state = predictor.init_state(frames)
+    for frame in (0, 2, 4):
+        predictor.add_new_points_or_box(state, frame, 1, [[40, 30]], [1])
+    with pytest.warns(UserWarning, match="this bundle attends to 2"):
+        answers = list(predictor.propagate_in_video(state))
+    assert [frame for frame, _, _ in answers] == [0, 1, 2, 3, 4]
+    assert list(predictor.propagate_in_video(state))[-1][0] == 4
+
+
+def test_small_config_is_what_the_tests_think() -> None:
+    config = small_config()
+    assert (config.grid, config.grid % config.vit_window) == (6, 2)
