@@ -35,6 +35,8 @@ def inside(root: Path, relative: str) -> Path:
         BundleError: the name is absolute, climbs out of the bundle, or is a link that leaves it.
     """
     name = PurePosixPath(relative)
+    if not relative.isprintable():
+        raise BundleError(f"{root / MANIFEST}: {relative!r} is not a file name")
     if not relative or name.is_absolute() or ".." in name.parts or "\\" in relative or ":" in relative:
         raise BundleError(f"{root / MANIFEST}: the file name {relative!r} leaves the bundle")
     path = root / name
@@ -119,9 +121,10 @@ class Bundle:
                 locations = external_locations(path)
             except ValueError as error:
                 raise BundleError(f"{path} is not an ONNX file: {error}") from error
-            for location in sorted(locations):
-                data = str(PurePosixPath(relative).parent / location)
-                if data not in checked:
+            for data in sorted({str(PurePosixPath(relative).parent / location) for location in locations} - checked):
+                try:
                     self.check_file(data)
-                    checked.add(data)
+                except BundleError as error:
+                    raise BundleError(f"{path} reads external data: {error}") from error
+                checked.add(data)
         return paths

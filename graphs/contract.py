@@ -71,6 +71,8 @@ class Geometry:
                 raise ValueError(f"geometry: {field.name} must be a positive integer, found {value!r}")
         if self.image_size % (2 * self.stride):
             raise ValueError(f"geometry: image_size {self.image_size} is not a multiple of {2 * self.stride}")
+        if self.image_size % 4:
+            raise ValueError(f"geometry: image_size {self.image_size} is not a multiple of 4")
         if self.width % self.memory_width:
             raise ValueError(f"geometry: width {self.width} is not a multiple of memory_width {self.memory_width}")
 

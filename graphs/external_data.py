@@ -11,9 +11,10 @@ from pathlib import Path
 
 # Field numbers of onnx.proto: message -> fields that lead to a tensor.
 _INTO = {
-    "model": {7: "graph", 25: "function"},
+    "model": {7: "graph", 20: "training", 25: "function"},
+    "training": {1: "graph", 2: "graph"},
     "graph": {1: "node", 5: "tensor", 15: "sparse"},
-    "function": {7: "node"},
+    "function": {7: "node", 11: "attribute"},
     "node": {5: "attribute"},
     "attribute": {5: "tensor", 6: "graph", 10: "tensor", 11: "graph", 22: "sparse", 23: "sparse"},
     "sparse": {1: "tensor", 2: "tensor"},
@@ -30,6 +31,8 @@ def _varint(data: memoryview, at: int) -> tuple[int, int]:
         if not byte & 0x80:
             return value, at
         shift += 7
+        if shift > 63:
+            raise ValueError("a number has more than 64 bits")
 
 
 def _fields(data: memoryview) -> Iterator[tuple[int, memoryview]]:
@@ -42,14 +45,15 @@ def _fields(data: memoryview) -> Iterator[tuple[int, memoryview]]:
             _, at = _varint(data, at)
         elif kind == 2:
             length, at = _varint(data, at)
-            if at + length > len(data):
-                raise ValueError("a field runs past the end of its message")
-            yield tag >> 3, data[at : at + length]
+            if at + length <= len(data):
+                yield tag >> 3, data[at : at + length]
             at += length
         elif kind in (1, 5):
             at += 8 if kind == 1 else 4
         else:
             raise ValueError(f"unknown wire type {kind}")
+        if at > len(data):
+            raise ValueError("a field runs past the end of its message")
 
 
 def _walk(data: memoryview, message: str) -> Iterator[str]:
@@ -73,3 +77,5 @@ def external_locations(path: Path) -> set[str]:
         return set(_walk(memoryview(path.read_bytes()), "model"))
     except IndexError as error:
         raise ValueError("the file ends in the middle of a field") from error
+    except RecursionError as error:
+        raise ValueError("its graphs are nested too deeply") from error

@@ -103,6 +103,12 @@ def _section(data: dict[str, Any], name: str, kind: type, where: Path) -> Any:
     return value
 
 
+def _file_names(variant: str, graphs: Any, where: Path) -> dict[str, str]:
+    if not isinstance(graphs, dict) or not all(isinstance(name, str) for name in graphs.values()):
+        raise BundleError(f"{where}: the variant {variant!r} should map graphs to names of files")
+    return dict(graphs)
+
+
 def _port(port: tuple[Any, ...]) -> str:
     return " ".join(str(part) for part in port)
 
@@ -138,7 +144,7 @@ def read_manifest(path: Path) -> Manifest:
         data = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise BundleError(f"{path.parent} is not a bundle: it has no {MANIFEST}") from error
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise BundleError(f"{path} cannot be read as JSON: {error}") from error
     if not isinstance(data, dict):
         raise BundleError(f"{path} should hold a JSON object, found {type(data).__name__}")
@@ -156,7 +162,7 @@ def read_manifest(path: Path) -> Manifest:
                 tuple(float(v) for v in constants["mask_downsample"]),
                 float(constants["mask_downsample_bias"]),
             ),
-            variants={k: dict(v) for k, v in _section(data, "variants", dict, path).items()},
+            variants={k: _file_names(k, v, path) for k, v in _section(data, "variants", dict, path).items()},
             files={k: File(str(v["sha256"]), int(v["size"])) for k, v in _section(data, "files", dict, path).items()},
             parity=_section(data, "parity", dict, path),
             source=_section(data, "source", dict, path),
@@ -165,7 +171,9 @@ def read_manifest(path: Path) -> Manifest:
         )
     except BundleError:
         raise
-    except (KeyError, TypeError, ValueError) as error:
+    except KeyError as error:
+        raise BundleError(f"{path} is malformed: it lacks {error}") from error
+    except (TypeError, ValueError) as error:
         raise BundleError(f"{path} is malformed: {error}") from error
     if len(manifest.constants.no_object_pointer) != geometry.width:
         raise BundleError(

@@ -63,9 +63,17 @@ def read_vectors(index_path: Path, tensors_path: Path) -> Vectors:
         for entry in index["tensors"]:
             size = prod(entry["shape"]) * ITEM_SIZE[entry["dtype"]]
             start = entry["offset"]
-            if start < 0 or start + size > len(data):
+            if start < 0 or min(entry["shape"], default=0) < 0 or start + size > len(data):
                 raise BundleError(f"{index_path}: a tensor lies outside {tensors_path.name}")
             tensors.append(StoredTensor(data[start : start + size], tuple(entry["shape"]), entry["dtype"]))
+        for call in index["calls"]:
+            for tensor in (*call["inputs"].values(), *call["outputs"].values()):
+                if not 0 <= tensor < len(tensors):
+                    raise BundleError(f"{index_path}: graph {call['graph']} names tensor {tensor} of {len(tensors)}")
         return Vectors(index, tuple(tensors))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError) as error:
+    except BundleError:
+        raise
+    except KeyError as error:
+        raise BundleError(f"{index_path} is malformed: it lacks {error}") from error
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise BundleError(f"{index_path} is malformed: {error}") from error

@@ -13,7 +13,7 @@ from .resize import resize
 from .segmenter import Prediction
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class FrameResult:
     """Parallel arrays, one row per object in the order of their first prompt; N = 0 without objects.
 

@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..graphs.bundle import DEFAULT, Bundle
-from .errors import PromptError, StateError
+from .errors import StateError
 from .networks import Networks
 from .preprocess import Frame, check_frame, image_input
-from .prompts import NO_POINTS, Points, padded, read_points
+from .prompts import NO_POINTS, Points, padded, read_mask_logits, read_points
 from .resize import resize
 from .segmenter import Array, Features, Segmenter, pick_mask
 
@@ -74,12 +74,7 @@ class ImagePredictor:
         height, width = self._size
         points = read_points(point_coords, point_labels, box, width, height, self.segmenter.size)
         side = self.segmenter.geometry.mask_size
-        previous = None
-        if mask_input is not None:
-            previous = np.asarray(mask_input, np.float32)
-            previous = previous[0] if previous.ndim == 3 and len(previous) == 1 else previous
-            if previous.shape != (side, side):
-                raise PromptError(f"mask_input should have the shape (1, {side}, {side}), found {np.shape(mask_input)}")
+        previous = None if mask_input is None else read_mask_logits(mask_input, side)
         low_res, ious = self.low_res_masks(points, previous, multimask_output)
         logits = resize(low_res, height, width)
         limit = self.segmenter.rules.mask_input_limit

@@ -129,7 +129,7 @@ class MemoryBank(Generic[M, P]):
             self.recent.pop(t, None)
 
     def forget_passed(self, frame: int, reverse: bool = False) -> None:
-        """Drop what no frame from `frame` on can read again while tracking goes on in one direction."""
+        """Drop what no frame beyond `frame` can read again while tracking goes on in one direction."""
         for t in list(self.recent):
             age = t - frame if reverse else frame - t
             if age >= self.rules.recent_pointers:

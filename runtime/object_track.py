@@ -47,8 +47,7 @@ class ObjectTrack:
 
     def click(self, segmenter: Segmenter, features: Features, frame: int, points: Points) -> None:
         """Answer points on a frame: alone if it is a first prompted frame, with memory if it was tracked before."""
-        before = self.output(frame)
-        first = frame not in self.tracked
+        before, first = self.output(frame), self._is_first(frame)
         recall = None if first else self.bank.recall(frame, self.tracked[frame])
         answer = segmenter.segment(features, points, before.low_res if before else None, recall)
         self.points[frame] = points
@@ -60,7 +59,13 @@ class ObjectTrack:
         answer = segmenter.accept_mask(features, mask)
         self.masks[frame] = mask
         self.points.pop(frame, None)
-        self._await(segmenter, frame, answer, frame not in self.tracked)
+        self._await(segmenter, frame, answer, self._is_first(frame))
+
+    def _is_first(self, frame: int) -> bool:
+        """Whether a prompt there starts the object instead of correcting it: nothing was tracked, or no prompt is
+        left to remember.
+        """
+        return frame not in self.tracked or not self.bank.prompted
 
     def _await(self, segmenter: Segmenter, frame: int, answer: Prediction, first: bool) -> None:
         filled = self._filled(segmenter, answer)
@@ -73,12 +78,15 @@ class ObjectTrack:
         self.tracked[frame] = reverse
 
     def settle(self, segmenter: Segmenter, features: Features, frame: int) -> None:
-        """Write the memory of a pending frame."""
-        waiting = self.pending.pop(frame)
-        memory = segmenter.memorize(features, waiting.mask, binarize=waiting.prompted)
-        if frame in self.bank.prompted and not waiting.conditioning:
-            return  # a prompted frame is not displaced by one that is not to be remembered as prompted
-        self.bank.store(frame, Remembered(memory, waiting.output), waiting.conditioning)
+        """Write the memory of a frame that is pending; of any other there is nothing to write."""
+        waiting = self.pending.get(frame)
+        if waiting is None:
+            return
+        # A prompted frame is not displaced by one that is not to be remembered as prompted.
+        if waiting.conditioning or frame not in self.bank.prompted:
+            memory = segmenter.memorize(features, waiting.mask, binarize=waiting.prompted)
+            self.bank.store(frame, Remembered(memory, waiting.output), waiting.conditioning)
+        del self.pending[frame]
 
     def forget_prompt(self, frame: int) -> None:
         """Withdraw the prompt of a frame: its answer, if it was remembered, counts as tracked from now on."""

@@ -121,6 +121,8 @@ class OnnxRuntimeBackend:
             BundleError: the file cannot be loaded or its edges are not the contract's.
             DeviceError: the device refused it.
         """
+        if path.suffix != ".onnx":  # what a bundle's files refer to is only known of these
+            raise BundleError(f"{path} should be an .onnx file")
         try:
             session = self._ort.InferenceSession(str(path), self._options, providers=[self.provider])
         except Exception as error:  # ONNX Runtime raises a dozen unrelated types here

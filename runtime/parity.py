@@ -13,8 +13,8 @@ from .backend import Handle, Runner
 
 
 def relative_error(found: NDArray[np.float32], expected: NDArray[np.float32], unit: float = 0.0) -> float:
-    """max|a - b| / max(max|b|, unit), infinite if a value is not finite or the shapes differ."""
-    if found.shape != expected.shape or not np.isfinite(found).all():
+    """max|a - b| / max(max|b|, unit), infinite if a value of either is not finite or the shapes differ."""
+    if found.shape != expected.shape or not (np.isfinite(found).all() and np.isfinite(expected).all()):
         return float("inf")
     scale = max(float(np.abs(expected).max()), unit)
     difference = float(np.abs(found - expected).max())

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import operator
 from dataclasses import dataclass
+from typing import SupportsIndex
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -32,9 +34,29 @@ class Points:
 NO_POINTS = Points(np.zeros((0, 2), np.float32), np.zeros(0, np.int64))
 
 
-def _numbers(values: ArrayLike, what: str) -> NDArray[np.float32]:
+def read_integer(value: SupportsIndex, what: str) -> int:
+    """A number of any integer type as a plain integer; PromptError for anything else, floats included."""
     try:
-        array = np.asarray(values, np.float32)
+        return int(operator.index(value))
+    except TypeError as error:
+        raise PromptError(f"{what} should be an integer, found {value!r}") from error
+
+
+def read_object_id(object_id: SupportsIndex) -> int:
+    """An object's id as a plain integer.
+
+    Raises:
+        PromptError: it is not an integer, or one of more than 64 bits.
+    """
+    number = read_integer(object_id, "an object id")
+    if not -(2**63) <= number < 2**63:
+        raise PromptError(f"an object id should fit in 64 bits, found {number}")
+    return number
+
+
+def _numbers(values: ArrayLike, what: str) -> NDArray[np.float64]:
+    try:
+        array = np.asarray(values, np.float64)
     except (TypeError, ValueError) as error:
         raise PromptError(f"{what} should be numbers, found {values!r}") from error
     if not np.isfinite(array).all():
@@ -42,7 +64,7 @@ def _numbers(values: ArrayLike, what: str) -> NDArray[np.float32]:
     return array
 
 
-def _inside(xy: NDArray[np.float32], width: float, height: float, what: str) -> None:
+def _inside(xy: NDArray[np.float64], width: float, height: float, what: str) -> None:
     outside = (xy < 0).any(1) | (xy[:, 0] > width) | (xy[:, 1] > height)
     if outside.any():
         x, y = xy[int(np.argmax(outside))]
@@ -83,10 +105,10 @@ def read_points(
         _inside(corners, *limits, "the box corner")
         if (corners[0] >= corners[1]).any():
             raise PromptError(f"a box needs x0 < x1 and y0 < y1, found {corners.reshape(-1).tolist()}")
-        found = Points(corners, np.asarray(BOX_LABELS, np.int64))
+        found = Points(corners.astype(np.float32), np.asarray(BOX_LABELS, np.int64))
     if points is not None and labels is not None:
         xy = _numbers(points, "points")
-        xy = xy[None] if xy.ndim == 1 else xy
+        xy = xy.reshape(-1, 2) if xy.size == 0 or xy.shape == (2,) else xy
         kinds = _numbers(labels, "labels").reshape(-1)
         if xy.ndim != 2 or xy.shape[1] != 2:
             raise PromptError(f"points should have the shape (T, 2), found {xy.shape}")
@@ -95,7 +117,7 @@ def read_points(
         if not np.isin(kinds, LABELS).all():
             raise PromptError(f"labels should be among {LABELS}, found {kinds.tolist()}")
         _inside(xy[kinds != PADDING_LABEL], *limits, "the point")
-        found = found + Points(xy, kinds.astype(np.int64))
+        found = found + Points(xy.astype(np.float32), kinds.astype(np.int64))
     scale = np.asarray(limits, np.float32)
     return Points(found.xy / scale * np.float32(size), found.labels)
 
@@ -132,15 +154,32 @@ def read_mask(mask: ArrayLike, width: int, height: int, size: int) -> NDArray[np
         mask: (H, W) boolean or numeric, non-zero inside.
 
     Raises:
-        PromptError: another shape than the frame.
+        PromptError: another shape than the frame, or not numbers.
     """
-    array = np.asarray(mask)
+    try:
+        array = np.asarray(mask)
+    except ValueError as error:
+        raise PromptError("a mask should be an array (H, W), found rows of different lengths") from error
     if array.shape != (height, width):
         raise PromptError(f"the mask has the shape {array.shape}, the frame is (H, W) = {(height, width)}")
     if array.dtype.kind not in "biuf":
         raise PromptError(f"a mask should be boolean or numeric, found {array.dtype}")
+    if not np.isfinite(array).all():
+        raise PromptError("a mask should be finite, found NaN or infinity")
     binary: NDArray[np.float32] = (array != 0).astype(np.float32)
     if (height, width) == (size, size):
         return binary
     inside: NDArray[np.bool_] = resize(binary, size, size, antialias=True) >= 0.5
     return inside.astype(np.float32)
+
+
+def read_mask_logits(mask_input: ArrayLike, side: int) -> NDArray[np.float32]:
+    """Logits of an earlier mask as (side, side).
+
+    Raises:
+        PromptError: another shape than (side, side) or (1, side, side), or not finite numbers.
+    """
+    logits = _numbers(mask_input, "mask_input").astype(np.float32)
+    if logits.shape not in ((side, side), (1, side, side)):
+        raise PromptError(f"mask_input should have the shape (1, {side}, {side}), found {logits.shape}")
+    return logits.reshape(side, side)

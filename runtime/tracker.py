@@ -7,14 +7,14 @@ from pathlib import Path
 
 from numpy.typing import ArrayLike
 
-from ..graphs.bundle import DEFAULT, Bundle
+from ..graphs.bundle import DEFAULT, SHIPPED, Bundle
 from .errors import PromptError, StateError
 from .frame_result import FrameResult, frame_result
 from .memory import MemoryBank
 from .networks import Networks
 from .object_track import ObjectTrack
 from .preprocess import Frame, check_frame, video_input
-from .prompts import read_mask, read_points
+from .prompts import read_mask, read_object_id, read_points
 from .segmenter import Features, Segmenter
 from .tracker_file import SavedTracker, read_tracker, write_tracker
 
@@ -105,6 +105,7 @@ class Tracker:
         """
         if self._frame is None or self._features is None:
             raise StateError("there is no frame to prompt on yet: call step(frame) first")
+        object_id = read_object_id(object_id)
         height, width, _ = self._frame.shape
         track = self._tracks.get(object_id) or ObjectTrack(MemoryBank(self._rules), self.fill_hole_area)
         if mask is not None:
@@ -112,10 +113,10 @@ class Tracker:
                 raise PromptError("a mask cannot be combined with points or a box")
             square = read_mask(mask, width, height, self.segmenter.size)
             track.paint(self.segmenter, self._features, self._index, square)
-        elif points is None and labels is None and box is None:
-            raise PromptError("a prompt needs points with labels, a box, or a mask")
         else:
             prompt = read_points(points, labels, box, width, height, self.segmenter.size)
+            if not len(prompt):
+                raise PromptError("a prompt needs points with labels, a box, or a mask")
             track.click(self.segmenter, self._features, self._index, prompt)
         self._tracks[object_id] = track
         return self._result()
@@ -126,6 +127,7 @@ class Tracker:
         Raises:
             StateError: there is no such object.
         """
+        object_id = read_object_id(object_id)
         if object_id not in self._tracks:
             raise StateError(f"there is no object {object_id}, the objects are {self.object_ids}")
         del self._tracks[object_id]
@@ -143,11 +145,14 @@ class Tracker:
             StateError: the networks did not come from a bundle on disk.
             OSError: the file cannot be written.
         """
-        if not Path(self.segmenter.networks.source).is_dir():
+        networks = self.segmenter.networks
+        root = Path(networks.source).resolve()
+        if not networks.source or not root.is_dir():
             raise StateError("only a tracker that was opened from a bundle can be saved")
-        options = {"fill_hole_area": self.fill_hole_area, "non_overlap_masks": self.non_overlap_masks}
-        saved = SavedTracker(self.segmenter.networks.source, options, self._index, self._frame, self._tracks)
-        write_tracker(Path(path), saved)
+        bundle = root.name if root.parent == SHIPPED else str(root)
+        options = {"fill_hole_area": int(self.fill_hole_area), "non_overlap_masks": bool(self.non_overlap_masks)}
+        model = networks.manifest.model
+        write_tracker(Path(path), SavedTracker(bundle, model, options, self._index, self._frame, self._tracks))
 
     @classmethod
     def restore(
@@ -156,11 +161,14 @@ class Tracker:
         """Continue from a file written by `save`, with the bundle it names or `bundle` where that has moved.
 
         Raises:
-            FileNotFoundError, ValueError: the file cannot be used.
+            FileNotFoundError, ValueError: the file cannot be used, or not with this bundle.
             BundleError, DeviceError: see `Networks.open`.
         """
         saved = read_tracker(Path(path))
         tracker = cls(bundle or saved.bundle, device, **saved.options)
+        manifest = tracker.segmenter.networks.manifest
+        if saved.model != manifest.model:
+            raise ValueError(f"{path} was saved with the model {saved.model}, this bundle holds {manifest.model}")
         saved.attach(tracker._rules)
         tracker._index, tracker._frame, tracker._tracks = saved.index, saved.frame, saved.tracks
         if saved.frame is not None:
@@ -171,17 +179,18 @@ class Tracker:
         """Write the memories of the current frame, and forget what no later frame can read."""
         if self._features is None:
             return
+        crowded = False
         for track in self._tracks.values():
             track.settle(self.segmenter, self._features, self._index)
-            crowded = track.bank.keep_first_and_latest()
-            if crowded and not self._warned:
-                self._warned = True
-                warnings.warn(
-                    f"an object has more than {self._rules.prompted_frames} prompted frames, the most this bundle "
-                    "remembers: the first and the latest stay",
-                    stacklevel=3,
-                )
+            crowded |= track.bank.keep_first_and_latest()
             track.forget_passed(self._index)
+        if crowded and not self._warned:
+            self._warned = True
+            warnings.warn(
+                f"an object has more than {self._rules.prompted_frames} prompted frames, the most this bundle "
+                "remembers: the first and the latest stay",
+                stacklevel=3,
+            )
 
     def _result(self) -> FrameResult:
         assert self._frame is not None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,18 +14,20 @@ from numpy.typing import NDArray
 from .memory import MemoryBank, MemoryRules, Remembered
 from .object_track import ObjectTrack, Pending
 from .parity import on_host
-from .preprocess import Frame
+from .preprocess import Frame, check_frame
 from .prompts import Points
 from .segmenter import Prediction
 
 FORMAT = 1
+OPTIONS = {"fill_hole_area", "non_overlap_masks"}
 
 
 @dataclass
 class SavedTracker:
-    """Everything a tracker is made of besides its networks."""
+    """Everything a tracker is made of besides its networks: those of `model`, found in `bundle`."""
 
     bundle: str
+    model: str
     options: dict[str, Any]
     index: int
     frame: Frame | None
@@ -69,7 +70,7 @@ def write_tracker(path: Path, saved: SavedTracker) -> None:
         objects.append(
             {
                 "id": int(obj_id),
-                "fill_hole_area": track.fill_hole_area,
+                "fill_hole_area": int(track.fill_hole_area),
                 "corrections_stick": track.corrections_stick,
                 "entries": entries,
                 "pending": pending,
@@ -80,6 +81,7 @@ def write_tracker(path: Path, saved: SavedTracker) -> None:
     head = {
         "format": FORMAT,
         "bundle": saved.bundle,
+        "model": saved.model,
         "options": saved.options,
         "index": saved.index,
         "objects": objects,
@@ -108,9 +110,16 @@ def read_tracker(path: Path) -> SavedTracker:
         head = json.loads(str(arrays["head"]))
         if head["format"] != FORMAT:
             raise ValueError(f"this package reads saved trackers of format {FORMAT}, found {head['format']}")
-        tracks = {obj["id"]: _read_object(number, obj, arrays) for number, obj in enumerate(head["objects"])}
-        return SavedTracker(head["bundle"], head["options"], head["index"], arrays.get("frame"), tracks)
-    except (OSError, KeyError, TypeError, EOFError, zipfile.BadZipFile, ValueError) as error:
+        if set(head["options"]) != OPTIONS:
+            raise ValueError(f"expected the options {sorted(OPTIONS)}, found {sorted(head['options'])}")
+        frame = check_frame(arrays["frame"]) if "frame" in arrays else None
+        tracks = {int(obj["id"]): _read_object(number, obj, arrays) for number, obj in enumerate(head["objects"])}
+        return SavedTracker(
+            str(head["bundle"]), str(head["model"]), head["options"], int(head["index"]), frame, tracks
+        )
+    except KeyError as error:
+        raise ValueError(f"{path} is not a saved tracker: it lacks {error}") from error
+    except Exception as error:  # a damaged archive fails in a dozen unrelated ways
         raise ValueError(f"{path} is not a saved tracker: {error}") from error
 
 

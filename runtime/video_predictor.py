@@ -19,7 +19,7 @@ from .networks import Networks
 from .object_track import ObjectTrack
 from .overlap import suppress_overlaps
 from .preprocess import Frame, check_frame, video_input
-from .prompts import read_mask, read_points
+from .prompts import read_integer, read_mask, read_object_id, read_points
 from .resize import resize
 from .segmenter import Features, Segmenter
 from .video import Video
@@ -134,7 +134,7 @@ class VideoPredictor:
             PromptError: the prompt is malformed or outside the frame.
         """
         state = inference_state
-        frame_idx = self._check_index(state, frame_idx)
+        frame_idx, obj_id = self._check_index(state, frame_idx), read_object_id(obj_id)
         if points is None and box is None:
             raise PromptError("at least one of points and box must be given")
         if box is not None and not clear_old_points:
@@ -148,6 +148,8 @@ class VideoPredictor:
             self.segmenter.size,
             normalized=not normalize_coords,
         )
+        if not len(prompt):
+            raise PromptError("a prompt needs at least one point or a box")
         track = state.objects.get(obj_id) or self._new_track()
         earlier = track.points.get(frame_idx)
         if earlier is not None and not clear_old_points:
@@ -165,7 +167,7 @@ class VideoPredictor:
             PromptError: the mask has another shape than the frame.
         """
         state = inference_state
-        frame_idx = self._check_index(state, frame_idx)
+        frame_idx, obj_id = self._check_index(state, frame_idx), read_object_id(obj_id)
         square = read_mask(mask, state.width, state.height, self.segmenter.size)
         track = state.objects.get(obj_id) or self._new_track()
         track.paint(self.segmenter, self._features(state, frame_idx), frame_idx, square)
@@ -181,6 +183,8 @@ class VideoPredictor:
     ) -> Iterator[Answer]:
         """Track all objects through the video, yielding every frame visited.
 
+        Prompts given between two frames count from the next one on; an object added meanwhile is tracked from there.
+
         Args:
             start_frame_idx: by default the earliest prompted frame of any object.
             max_frame_num_to_track: frames after the start, so one more is yielded; by default to the end of the video.
@@ -188,13 +192,20 @@ class VideoPredictor:
 
         Raises:
             StateError: there is no object, or one without a remembered prompt.
+            PromptError: a start outside the video, a negative number of frames.
         """
         state = inference_state
+        if not state.objects:
+            raise StateError("there is nothing to track: prompt an object first")
         self._settle_prompts(state)
         start = min(min(o.bank.prompted) for o in state.objects.values())
         if start_frame_idx is not None:
             start = self._check_index(state, start_frame_idx)
-        count = state.num_frames if max_frame_num_to_track is None else max_frame_num_to_track
+        count = state.num_frames
+        if max_frame_num_to_track is not None:
+            count = read_integer(max_frame_num_to_track, "max_frame_num_to_track")
+        if count < 0:
+            raise PromptError(f"max_frame_num_to_track should be at least 0, found {count}")
         if reverse:
             order = range(start, max(start - count, 0) - 1, -1) if start > 0 else range(0)
         else:
@@ -203,6 +214,7 @@ class VideoPredictor:
 
     def _propagate(self, state: InferenceState, order: range, reverse: bool) -> Iterator[Answer]:
         for frame in order:
+            self._settle_prompts(state)
             for track in list(state.objects.values()):
                 if frame in track.bank.prompted:
                     if self.clear_non_cond_mem_around_input:
@@ -230,7 +242,7 @@ class VideoPredictor:
         Raises:
             StateError: with `strict`, there is no such object.
         """
-        state = inference_state
+        state, obj_id = inference_state, read_object_id(obj_id)
         track = state.objects.pop(obj_id, None)
         if track is None:
             if strict:
@@ -248,7 +260,7 @@ class VideoPredictor:
             StateError: there is no such object.
         """
         state = inference_state
-        frame_idx = self._check_index(state, frame_idx)
+        frame_idx, obj_id = self._check_index(state, frame_idx), read_object_id(obj_id)
         if obj_id not in state.objects:
             raise StateError(f"there is no object {obj_id}, the objects are {state.obj_ids}")
         state.objects[obj_id].forget_prompt(frame_idx)
@@ -257,24 +269,26 @@ class VideoPredictor:
     def reset_state(self, inference_state: InferenceState) -> None:
         """Forget all objects; the video stays open."""
         inference_state.objects.clear()
+        inference_state.warned = False
 
     def _new_track(self) -> ObjectTrack:
         rules = self.segmenter.memory_rules(self.max_cond_frames_in_attn)
         return ObjectTrack(MemoryBank(rules), self.fill_hole_area, self.add_all_frames_to_correct_as_cond)
 
     def _settle_prompts(self, state: InferenceState) -> None:
-        """Write the memories of all prompts given since the last propagation."""
-        if not state.objects:
-            raise StateError("there is nothing to track: prompt an object first")
+        """Write the memories of all prompts that are not in memory yet; each frame is encoded once for all objects."""
+        for frame in sorted({frame for track in state.objects.values() for frame in track.pending}):
+            for track in state.objects.values():
+                if frame in track.pending:
+                    track.settle(self.segmenter, self._features(state, frame), frame)
+                    if self.clear_non_cond_mem_around_input:
+                        track.bank.forget_around(frame)
         for obj_id, track in state.objects.items():
-            for frame in sorted(track.pending):
-                track.settle(self.segmenter, self._features(state, frame), frame)
-                if self.clear_non_cond_mem_around_input:
-                    track.bank.forget_around(frame)
             if not track.bank.prompted:
                 raise StateError(f"object {obj_id} has no prompt left: prompt it again or remove it")
             capacity = track.bank.rules.prompted_frames
-            if len(track.bank.prompted) > capacity and self.max_cond_frames_in_attn < 0 and not state.warned:
+            wanted = 0 < self.max_cond_frames_in_attn <= capacity
+            if len(track.bank.prompted) > capacity and not wanted and not state.warned:
                 state.warned = True
                 warnings.warn(
                     f"object {obj_id} has {len(track.bank.prompted)} prompted frames, this bundle attends to "
@@ -292,19 +306,19 @@ class VideoPredictor:
         return state.features[frame]
 
     def _answer(self, state: InferenceState, frame: int) -> Answer:
-        side, absent = self.segmenter.geometry.mask_size, self.segmenter.rules.absent_logit
-        low_res = np.full((len(state.objects), side, side), absent, np.float32)
+        shape = (len(state.objects), state.height, state.width)
+        logits = np.full(shape, self.segmenter.rules.absent_logit, np.float32)
         for row, track in enumerate(state.objects.values()):
             output = track.output(frame)
             if output is not None:
-                low_res[row] = output.low_res
-        logits = resize(low_res, state.height, state.width)
+                logits[row] = resize(output.low_res, state.height, state.width)
         if self.non_overlap_masks:
             logits = suppress_overlaps(logits, self.segmenter.rules.overlap_logit)
         return frame, state.obj_ids, logits[:, None]
 
     @staticmethod
     def _check_index(state: InferenceState, frame: int) -> int:
-        if not 0 <= frame < state.num_frames:
-            raise PromptError(f"frame {frame} is outside the video of {state.num_frames} frames")
-        return int(frame)
+        number = read_integer(frame, "a frame number")
+        if not 0 <= number < state.num_frames:
+            raise PromptError(f"frame {number} is outside the video of {state.num_frames} frames")
+        return number

@@ -20,7 +20,7 @@ from .checkpoints import TrainingState, load_state, save_state, save_weights
 from .feed import Feed
 from .images import load_images
 from .replicas import Replicas
-from .schedule import STAGES, WEIGHT_DECAY, Stage, StepPlan, average_decay, learning_rate, plan_step
+from .schedule import STAGES, WEIGHT_DECAY, Stage, StepPlan, average_decay, learning_rate, plan_step, teaching
 from .start import start_quietly
 from .unroll import Batch, ClipLoss, draw_kind
 from .validation import validate, validation_clips
@@ -88,7 +88,7 @@ class Trainer:
         kind, corrected = draw_kind(rng, len(plan.times))
         batch = Batch(torch.from_numpy(frames), torch.from_numpy(masks), plan.times)
         with torch.autocast("cpu", torch.bfloat16) if self.options.half else nullcontext():
-            clip_loss = ClipLoss(self.model, batch, rng).run(kind, corrected)
+            clip_loss = ClipLoss(self.model, batch, rng, teaching(progress)).run(kind, corrected)
             loss = clip_loss.total()
         (mean_loss,) = self.replicas.mean([float(loss.detach())])
         if not math.isfinite(mean_loss):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-PEAK_RATE = 5e-4
+PEAK_RATE = 7e-4
 FLOOR = 0.01  # of the peak, at the end
 WARM_UP_STEPS = 100
 WEIGHT_DECAY = 0.05
@@ -28,7 +28,7 @@ class Stage:
 
 
 STAGES = (
-    Stage(0.45, 128, 40, (3, 4, 6, 8), (0.35, 0.35, 0.2, 0.1)),
+    Stage(0.45, 128, 28, (3, 4, 6, 8), (0.6, 0.25, 0.1, 0.05)),
     Stage(0.80, 256, 14, (3, 4, 6, 8), (0.35, 0.35, 0.2, 0.1)),
     Stage(1.0, 384, 8, (3, 4, 5, 7), (0.4, 0.3, 0.2, 0.1)),
 )
@@ -90,6 +90,11 @@ def learning_rate(step: int, progress: float) -> float:
     """Linear warm-up over steps times a cosine over progress."""
     cosine = FLOOR + (1 - FLOOR) * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
     return PEAK_RATE * min(1.0, (step + 1) / WARM_UP_STEPS) * cosine
+
+
+def teaching(progress: float) -> float:
+    """Share of the frames whose memory is written from the true mask: all at first, none from 0.4 on."""
+    return max(0.0, 1 - progress / 0.4)
 
 
 def average_decay(step: int) -> float:

@@ -5,7 +5,7 @@ from torch import nn
 
 from ..model import EfficientTAM
 
-RARE = 3.0  # masks start near logit -3: most of a picture is not the object (Lin et al. 2017, section 4.1)
+RARE = 1.5  # masks start near this negative logit: most of a picture is not the object (Lin et al. 2017, section 4.1)
 QUIET = 0.1  # scale of the last layers of the heads
 VISIBLE = 2.0  # presence starts near this logit: most frames show the object
 

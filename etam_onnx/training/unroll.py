@@ -53,8 +53,9 @@ class Remembered:
 class ClipLoss:
     """Accumulates the terms of one batch. Create one per step; `total` is what to differentiate."""
 
-    def __init__(self, model: EfficientTAM, batch: Batch, rng: np.random.Generator) -> None:
-        self.model, self.batch, self.rng = model, batch, rng
+    def __init__(self, model: EfficientTAM, batch: Batch, rng: np.random.Generator, teaching: float = 0.0) -> None:
+        """`teaching`: share of the frames whose memory is written from the true mask instead of the predicted."""
+        self.model, self.batch, self.rng, self.teaching = model, batch, rng, teaching
         pixels = batch.frames.flatten(0, 1).permute(0, 3, 1, 2).float()
         count = batch.frames.shape[:2]
         self.features = model.encode_image(pixels).unflatten(0, count)
@@ -134,7 +135,7 @@ class ClipLoss:
             self._prompt_with_points("box" if self.rng.uniform() < 0.3 else "click")  # trained on the side
         else:
             answer = self._prompt_with_points(kind)
-        memory = self.model.encode_memory(self.features[:, 0], answer.logits.detach(), True)
+        memory = self.model.encode_memory(self.features[:, 0], self._kept(answer, 0), True)
         remembered = [Remembered(memory, answer.pointer, times[0], True)]
         for index in range(1, len(times)):
             features = self.features[:, index]
@@ -145,9 +146,15 @@ class ClipLoss:
                 click, before = self._correction(answer, index), answer.logits.detach().clamp(-32, 32)
                 answer = self._decode(fused, index, "several", click, before)
             if index + 1 < len(times):
-                memory = self.model.encode_memory(features, answer.logits.detach(), corrected)
+                memory = self.model.encode_memory(features, self._kept(answer, index), corrected)
                 remembered.append(Remembered(memory, answer.pointer, times[index], corrected))
         return self
+
+    def _kept(self, answer: Answer, time: int) -> Tensor:
+        """The logits that memory is written from. Masks that mean nothing yet would teach not to trust memory."""
+        if self.rng.uniform() < self.teaching:
+            return 20 * self.targets[:, time] - 10
+        return answer.logits.detach()
 
     def _fuse(self, features: Tensor, remembered: list[Remembered], time: int) -> Tensor:
         seen = [(m, PROMPTED_ROW if m.prompted else time - m.time - 1) for m in remembered]
