@@ -60,7 +60,7 @@ def _numbers(values: ArrayLike, what: str) -> NDArray[np.float64]:
     except (TypeError, ValueError) as error:
         raise PromptError(f"{what} should be numbers, found {values!r}") from error
     if not np.isfinite(array).all():
-        raise PromptError(f"{what} should be finite numbers, found {array.tolist()}")
+        raise PromptError(f"{what} should be finite numbers, found NaN or infinity")
     return array
 
 

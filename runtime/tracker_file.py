@@ -114,9 +114,7 @@ def read_tracker(path: Path) -> SavedTracker:
             raise ValueError(f"expected the options {sorted(OPTIONS)}, found {sorted(head['options'])}")
         frame = check_frame(arrays["frame"]) if "frame" in arrays else None
         tracks = {int(obj["id"]): _read_object(number, obj, arrays) for number, obj in enumerate(head["objects"])}
-        return SavedTracker(
-            str(head["bundle"]), str(head["model"]), head["options"], int(head["index"]), frame, tracks
-        )
+        return SavedTracker(str(head["bundle"]), str(head["model"]), head["options"], int(head["index"]), frame, tracks)
     except KeyError as error:
         raise ValueError(f"{path} is not a saved tracker: it lacks {error}") from error
     except Exception as error:  # a damaged archive fails in a dozen unrelated ways
