@@ -19,7 +19,10 @@ RAW = "`features` of this frame"
 WITHOUT_MEMORY = "`features_without_memory` of this frame"
 PROMPT = "the prompt's points, then the padding point; unused slots zeros"
 NO_PROMPT = "two padding points; unused slots zeros"
-EARLIER = f"low-resolution logits of this object's latest answer on this frame, clamped to +-{LIMIT}; zeros if none"
+EARLIER = (
+    "low-resolution logits of this object's latest answer on this frame, after hole filling, clamped to "
+    f"+-{LIMIT}; zeros if none"
+)
 EARLIER_USED = "1 if there is such an answer, else 0"
 
 
@@ -61,7 +64,7 @@ ATTEND = Step(
     MEMORY_ATTENTION,
     {
         "features": RAW,
-        "memory_00, memory_01, ...": "the recalled memories in any order; in unused slots any memory, such as the first",
+        "memory_00, memory_01, ...": "the recalled memories in any order; in unused slots any of them again",
         "memory_row": "per slot the one-hot temporal row of its memory; unused slots zeros",
         "pointers": "the recalled object pointers in any order; unused rows zeros",
         "pointer_used": "1 per row with a pointer, else 0",
@@ -73,8 +76,8 @@ CHOOSE = "Choose a mask and gate it (see Answer)."
 SITUATIONS = (
     Situation(
         "First prompted frame: points or a box",
-        "The object was not tracked on this frame yet.  Prompting again before the next frame does the same with the "
-        "new points.",
+        "The object has not been tracked on this frame yet, or no prompted frame of it is remembered.  Prompting "
+        "again, while neither has changed, does the same with the new points.",
         (ENCODE, _decode(WITHOUT_MEMORY, PROMPT, EARLIER, EARLIER_USED, CHOOSE)),
     ),
     Situation(
@@ -93,12 +96,13 @@ SITUATIONS = (
     ),
     Situation(
         "Tracked frame",
-        "No prompt; the object has at least one remembered prompted frame.",
+        "The object has a remembered prompted frame, and this one is none: there the remembered answer stays.",
         (ENCODE, ATTEND, _decode("`fused`", NO_PROMPT, "zeros", "0", CHOOSE)),
     ),
     Situation(
         "Correction: points or a box on a tracked frame",
-        "The memories are those recalled for this frame in the direction in which it was tracked last.",
+        "Tracking has passed this frame before, be it that the object was tracked there or that it was prompted.  The "
+        "memories are those recalled for this frame in the direction in which it was passed last.",
         (ENCODE, ATTEND, _decode("`fused`", PROMPT, EARLIER, EARLIER_USED, CHOOSE)),
     ),
     Situation(
@@ -169,23 +173,24 @@ POINT_LABELS = tuple((column, label, _COLUMNS[label]) for column, label in enume
 """Column of `point_label`, label, meaning."""
 
 POINTS = """\
-`points` are pixels (x, y) of the square input.  A box is two points, and they come before the clicks.  After the last
-point the host always appends one padding point: (0, 0) with label -1.  Without a prompt there are two padding points.
-Every slot after these is unused: zeros in `points` and an all-zero row in `point_label`.  An unused slot is not the
-same as a padding point: the first is masked, the second is a token.  So a prompt has at most prompt_slots - 1 points."""
+A prompt is all points of an object on a frame: pixels (x, y) of the square input.  A box is two points, and they come
+before the clicks.  After the last point the host always appends one padding point: (0, 0) with label -1.  Without a
+prompt there are two padding points.  So a prompt has at most prompt_slots - 1 points.  Every slot after these is
+unused: zeros in `points` and an all-zero row in `point_label`.  That is not the same as a padding point: an unused slot
+is masked, a padding point is a token."""
 
 ANSWER = f"""\
 With at most one point (a tracked frame, or one click; a box counts as two points, padding does not count): mask
 1 + argmax(`iou`[1:]), and the object pointer is the row of `mask_pointers` of the same number.
 
 With two or more points: mask 0 if it is stable, else mask 1 + argmax(`iou`[1:]); the object pointer is row 0 of
-`mask_pointers` in either case.  Stable: count(logits > stability_delta) / count(logits > -stability_delta) >=
-stability_threshold over the low-resolution logits of mask 0 ({RULES.stability_delta:g} and
-{RULES.stability_threshold:g}); 1 where the denominator is 0.
+`mask_pointers` in either case.  Stable: over the low-resolution logits of mask 0, count(logits > stability_delta) /
+count(logits > -stability_delta), or 1 if the denominator is 0, is at least stability_threshold
+({RULES.stability_delta:g} and {RULES.stability_threshold:g}).
 
-Then, if `presence` <= presence_threshold ({RULES.presence_threshold:g}): the object is absent, all its low-resolution
-logits become absent_logit ({RULES.absent_logit:g}), and its pointer becomes the manifest's `no_object_pointer`.  The
-memory of such a frame is written all the same."""
+Then, if `presence` <= presence_threshold ({RULES.presence_threshold:g}), the object is absent: all its low-resolution
+logits become absent_logit ({RULES.absent_logit:g}), and its pointer becomes the manifest's `no_object_pointer`.
+The memory of such a frame is written all the same."""
 
 MASK_PROMPTS = f"""\
 1. Non-zero pixels are 1, others 0; unless the frame is image_size x image_size already, resize bilinearly with
@@ -201,8 +206,8 @@ OUTPUT = f"""\
 Resize the low-resolution logits bilinearly, without antialiasing, to the frame's size; the mask is where they exceed 0.
 Two options come before and after that.  Hole filling: in the low-resolution logits, 8-connected components of the
 background (<= 0) of at most the given number of pixels become hole_logit ({RULES.hole_logit:g}).  No overlaps: at each
-pixel of the frame all objects but the one with the highest logit are lowered to at most overlap_logit
-({RULES.overlap_logit:g}); memories are not affected.
+pixel of the frame all objects but the one with the highest logit (of equals the first) are lowered to at most
+overlap_logit ({RULES.overlap_logit:g}); memories are not affected.
 
 Bilinear resizing puts pixel centres at half integers and repeats the border.  With antialiasing, when shrinking, the
 triangle of weights is as many times wider as the image gets smaller, and the weights that fall inside the image are
@@ -210,7 +215,7 @@ normalised to sum 1."""
 
 MEMORY = """\
 Memory belongs to one object.  A frame is remembered as prompted (any prompt on it, corrections included) or as tracked;
-a prompted entry replaces a tracked one of the same frame.  For frame t, tracking forward:
+a prompted entry replaces a tracked one of the same frame, never the other way round.  For frame t, tracking forward:
 
 1. Prompted frames: all of them if there are at most prompted_frames, later ones than t included.  Otherwise the nearest
    before t, the nearest at or after t, then the nearest of the rest, earlier ones first where two are equally near (a
@@ -221,9 +226,9 @@ a prompted entry replaces a tracked one of the same frame.  For frame t, trackin
    condition of 2.  Pointers have no temporal row.
 
 Tracking backward, t - d becomes t + d, and "not after t" becomes "not before t".  Order plays no part: a memory may lie
-in any slot as long as its row is in the same slot.  Exactly one memory takes the graph of one slot: with more slots the
-graph computes something else, even when all but one are unused.
+in any slot as long as its row is in the same slot.  Exactly one memory takes the graph of one slot, which never pools;
+a graph of more slots may, even when all but one are unused.
 
-A streaming host keeps memory constant: beyond prompted_frames the first and the latest prompted frames stay, the others
-count as tracked from then on; memories more than recent_memories and pointers more than recent_pointers frames old
-are dropped."""
+A streaming host keeps memory constant: beyond prompted_frames prompted frames the first one and the latest
+prompted_frames - 1 stay, the others count as tracked from then on; memories and pointers of tracked frames that are too
+old for the next frame to read are dropped."""

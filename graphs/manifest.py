@@ -109,6 +109,15 @@ def _file_names(variant: str, graphs: Any, where: Path) -> dict[str, str]:
     return dict(graphs)
 
 
+def _preprocessing(stated: dict[str, Any], where: Path) -> Preprocessing:
+    """There is one way to prepare a frame in this format; a bundle that asks for another cannot be served."""
+    known = Preprocessing()
+    expected = json.loads(json.dumps(asdict(known)))
+    if stated != expected:
+        raise BundleError(f"{where}: this package prepares frames as {expected}, the bundle asks for {stated}")
+    return known
+
+
 def _port(port: tuple[Any, ...]) -> str:
     return " ".join(str(part) for part in port)
 
@@ -168,6 +177,7 @@ def read_manifest(path: Path) -> Manifest:
             source=_section(data, "source", dict, path),
             card=_section(data, "card", dict, path),
             rules=Rules(**{k: float(v) for k, v in _section(data, "rules", dict, path).items()}),
+            preprocessing=_preprocessing(_section(data, "preprocessing", dict, path), path),
         )
     except BundleError:
         raise

@@ -130,9 +130,10 @@ class MemoryBank(Generic[M, P]):
 
     def forget_passed(self, frame: int, reverse: bool = False) -> None:
         """Drop what no frame beyond `frame` can read again while tracking goes on in one direction."""
+        reach = max(self.rules.recent_memories, self.rules.recent_pointers)
         for t in list(self.recent):
             age = t - frame if reverse else frame - t
-            if age >= self.rules.recent_pointers:
+            if age >= reach:
                 del self.recent[t]
             elif age >= self.rules.recent_memories:
                 self.recent[t].memory = None

@@ -26,6 +26,7 @@ from etam_onnx.training.schedule import (  # noqa: E402
     learning_rate,
     plan_step,
     stage_at,
+    teaching,
 )
 
 ODDS_OF_THREE = math.log(3)  # probability 0.75
@@ -133,6 +134,10 @@ def test_learning_rate_warms_up_and_falls() -> None:
 def test_average_decay_grows_to_its_limit() -> None:
     assert average_decay(0) == pytest.approx(0.1)
     assert average_decay(10**6) == 0.998
+
+
+def test_teaching_ends_before_half_time() -> None:
+    assert [teaching(p) for p in (0.0, 0.1, 0.4, 1.0)] == pytest.approx([1.0, 0.75, 0.0, 0.0])
 
 
 def test_plans_depend_on_seed_and_step_alone() -> None:

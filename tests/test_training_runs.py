@@ -22,6 +22,7 @@ from etam_onnx.training.images import load_images  # noqa: E402
 from etam_onnx.training.loop import Trainer, TrainingOptions, run_training  # noqa: E402
 from etam_onnx.training.replicas import Replicas  # noqa: E402
 from etam_onnx.training.schedule import WARM_UP_STEPS, Stage, plan_step  # noqa: E402
+from etam_onnx.training.start import start_quietly  # noqa: E402
 from etam_onnx.training.unroll import Batch, ClipLoss  # noqa: E402
 from etam_onnx.training.validation import track, validate  # noqa: E402
 
@@ -199,6 +200,35 @@ def test_every_kind_of_prompt_trains_and_every_part_gets_a_gradient(batch, kind:
     # The frame at time 9 sees the prompted one only: 1 is too far back. The one at 10 also sees 9, in
     # row 0 or, if it was corrected, as a prompted one.
     assert rows.tolist() == [corrected is None, False, False, False, False, False, True]
+
+
+def test_a_quiet_start_answers_with_the_priors(batch: Batch) -> None:
+    torch.manual_seed(0)
+    model = build_model("etam-nano").eval()
+    start_quietly(model)
+    images = batch.frames[:, 0].permute(0, 3, 1, 2).float()
+    with torch.no_grad():
+        out = model.decode(model.without_memory(model.encode_image(images)))
+    assert out.mask_logits.mean().item() == pytest.approx(-1.5, abs=0.25)
+    assert out.mask_logits.std().item() < 0.25
+    assert out.presence.mean().item() == pytest.approx(2, abs=0.1)
+    assert out.iou.mean().item() == pytest.approx(0.5, abs=0.05)
+
+
+def test_teaching_writes_memory_from_the_true_mask(batch: Batch) -> None:
+    torch.manual_seed(0)
+    model = build_model("etam-nano")
+    written = []
+    encode = model.encode_memory
+    model.encode_memory = lambda features, logits, prompted: (
+        written.append(logits) or encode(features, logits, prompted)
+    )
+    taught = ClipLoss(model, batch, np.random.default_rng(0), teaching=1.0).run("click")
+    for index, logits in enumerate(written):
+        assert torch.equal(logits, 20 * taught.targets[:, index] - 10)
+    written.clear()
+    ClipLoss(model, batch, np.random.default_rng(0), teaching=0.0).run("click")
+    assert not torch.equal(written[1], 20 * taught.targets[:, 1] - 10)
 
 
 def test_tracking_gives_logits_for_every_later_frame(batch: Batch) -> None:

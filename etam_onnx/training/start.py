@@ -19,9 +19,9 @@ def _last_layer(mlp: nn.Module) -> nn.Linear:
 def start_quietly(model: EfficientTAM) -> None:
     """Lets every head begin near its prior and hardly depend on the picture.
 
-    With ordinary weights the heads first turn random features into random answers, and the quickest way to a
-    lower loss is to make all features constant: the share of the features that depends on the picture fell from
-    0.93 to 0.08 in 260 steps, from which a short training does not recover.
+    With ordinary weights every layer first learns a constant, because the cheapest step towards the prior is to
+    make all features constant: their part that depends on the picture fell from 0.93 to 0.08 in 260 steps (one
+    run, learning rate 7e-4). Started like this it was 0.80 after 160 steps at 5e-4 (one run).
     """
     decoder = model.sam_mask_decoder
     upscaling = [module for module in decoder.output_upscaling if isinstance(module, nn.ConvTranspose2d)][-1]

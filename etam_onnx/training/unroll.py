@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..model import EfficientTAM
+from ..model.efficienttam import Decoded, EfficientTAM
 from .losses import mask_loss, mean_where, overlap_of, presence_loss
 from .prompts import Points, corrective_click, first_click, loose_box
 
@@ -19,7 +19,7 @@ PROMPTED_ROW = 6
 RECENT_ROWS = 6
 ABSENT_LOGIT = -32.0  # of a frame without the object; the runtime uses -1024, which trains badly in half precision
 KINDS = ("mask", "click", "box")
-KIND_SHARES = (0.55, 0.30, 0.15)
+KIND_SHARES = (0.7, 0.2, 0.1)
 CORRECTION_SHARE = 0.12
 
 
@@ -73,32 +73,48 @@ class ClipLoss:
         """Mean IoU of the chosen masks over tracked frames that show the object."""
         return float(torch.stack(self.tracked_overlap).mean()) if self.tracked_overlap else float("nan")
 
-    def _decode(self, fused: Tensor, time: int, mode: str, points: Points | None, mask_input: Tensor | None) -> Answer:
-        """Decode, add the terms of that frame and return the answer that a tracker would keep.
+    def _judge(self, out: Decoded, target: Tensor, present: Tensor, mode: str) -> Tensor:
+        """Adds the terms of decoded frames; returns the mask of each that a tracker would choose, (B,).
 
         `mode`: "several" (three masks, only the best is corrected), "tracked" (all are), "single" (mask 0).
         """
-        xy, labels = (None, None) if points is None else (points.xy, points.labels)
-        out = self.model.decode(fused, xy, labels, mask_input)
-        target, present = self.targets[:, time], self.present[:, time]
         costs, actual = mask_loss(out.mask_logits, target), overlap_of(out.mask_logits, target)
         errors = (out.iou.float() - actual).abs()
-        self.terms["presence"].append(presence_loss(out.presence, present).mean())
         if mode == "single":
             chosen = torch.zeros(len(costs), dtype=torch.long)
             cost, error = costs[:, 0], errors[:, 0]
         else:
             chosen = 1 + out.iou[:, 1:].detach().argmax(1)
             best, error = costs[:, 1:].min(1).values, errors[:, 1:].mean(1)
-            cost = 0.5 * best + 0.5 * costs.mean(1) if mode == "tracked" else 0.95 * best + 0.05 * costs[:, 1:].mean(1)
+            tracked = mode == "tracked"
+            cost = 0.5 * best + 0.5 * costs.mean(1) if tracked else 0.95 * best + 0.05 * costs[:, 1:].mean(1)
+            if tracked and present.any():
+                self.tracked_overlap.append(mean_where(actual[torch.arange(len(costs)), chosen], present))
+        self.terms["presence"].append(presence_loss(out.presence, present).mean())
         self.terms["mask"].append(mean_where(cost, present))
         self.terms["iou"].append(mean_where(error, present))
-        rows = torch.arange(len(costs))
-        if mode == "tracked" and present.any():
-            self.tracked_overlap.append(mean_where(actual[rows, chosen], present))
-        shown = present[:, None]
+        return chosen
+
+    def _decode(self, fused: Tensor, time: int, mode: str, points: Points | None, mask_input: Tensor | None) -> Answer:
+        """Decodes one frame of each clip, adds its terms and returns the answer that a tracker would keep."""
+        xy, labels = (None, None) if points is None else (points.xy, points.labels)
+        out = self.model.decode(fused, xy, labels, mask_input)
+        present = self.present[:, time]
+        chosen = self._judge(out, self.targets[:, time], present, mode)
+        rows, shown = torch.arange(len(chosen)), present[:, None]
         logits = torch.where(shown[..., None, None], out.mask_logits[rows, chosen][:, None].float(), ABSENT_LOGIT)
         return Answer(logits, torch.where(shown, out.pointers[rows, chosen], self.model.no_obj_ptr))
+
+    def _prompt_every_frame(self, kind: str) -> None:
+        """Trains a click or a box on every frame by itself, as on single images; cheap beside the encoder."""
+        fused, true = (
+            self.model.without_memory(self.features.flatten(0, 1)),
+            self.true.reshape(-1, *self.true.shape[2:]),
+        )
+        points = loose_box(true, self.rng) if kind == "box" else first_click(true, self.rng)
+        out = self.model.decode(fused, points.xy, points.labels)
+        mode = "single" if kind == "box" else "several"
+        self._judge(out, self.targets.flatten(0, 1), self.present.flatten(0, 1), mode)
 
     def _prompt_with_mask(self) -> Answer:
         """The given mask is the answer; its decoding is trained a little, for the pointer and presence."""
@@ -132,7 +148,7 @@ class ClipLoss:
         times = self.batch.times
         if kind == "mask":
             answer = self._prompt_with_mask()
-            self._prompt_with_points("box" if self.rng.uniform() < 0.3 else "click")  # trained on the side
+            self._prompt_every_frame("box" if self.rng.uniform() < 0.4 else "click")
         else:
             answer = self._prompt_with_points(kind)
         memory = self.model.encode_memory(self.features[:, 0], self._kept(answer, 0), True)
