@@ -105,7 +105,7 @@ def read_tracker(path: Path) -> SavedTracker:
     if not path.is_file():
         raise FileNotFoundError(f"there is no saved tracker at {path}")
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
         head = json.loads(str(arrays["head"]))
         if head["format"] != FORMAT:

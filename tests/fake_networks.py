@@ -1,9 +1,9 @@
 """Networks that run nowhere: cheap functions behind the contract's edges, which write down what they were given.
 
-A frame carries its number as its colour.  A decoded mask is a square around the clicks, or the mask of the newest memory
-attended to.  Its logits are +-a, and `a` depends on everything the answer was made from: the features, which memories
-with which rows, which pointers, the points, the mask input.  Memories and pointers inherit it.  So two runs give equal
-logits only if they did the same with the same history.
+A frame carries its number as its colour.  A decoded mask is a square around the clicks, or the mask of the newest
+memory attended to.  Its logits are +-a, and `a` depends on everything the answer was made from: the features, which
+memories with which rows, which pointers, the points, the mask input.  Memories and pointers inherit it.  So two runs
+give equal logits only if they did the same with the same history.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The original's video procedure for separate objects, retold from its description, for comparison with ours.
 
-Slow and plain on purpose: dictionaries by frame, no capacities besides the choice of prompted frames, nothing shared with
-the runtime but the resampling of masks.  It runs on the same fake networks.
+Slow and plain on purpose: dictionaries by frame, no capacities besides the choice of prompted frames, nothing shared
+with the runtime but the resampling of masks.  It runs on the same fake networks.
 """
 
 from __future__ import annotations

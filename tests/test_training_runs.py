@@ -142,8 +142,8 @@ def test_training_on_one_batch_lowers_its_loss(data: Path, tmp_path: Path) -> No
     trainer = Trainer(options(data, tmp_path, half=False))
     plan = plan_step(3, WARM_UP_STEPS, 0.0, TINY)  # the first step at the full learning rate
     frames, masks = draw_clips(ClipMaker(load_images(data, "train")), plan)
-    losses = [trainer.step(plan, frames, masks, 0.0)["mask"] for _ in range(10)]
-    assert np.mean(losses[-3:]) < 0.75 * losses[0]
+    losses = [trainer.step(plan, frames, masks, 0.0)["mask"] for _ in range(24)]
+    assert losses[-1] < 0.5 * losses[0]
 
 
 def average_in_process(rank: int, folder: Path) -> None:

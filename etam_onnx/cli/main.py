@@ -22,7 +22,6 @@ EXTRAS = {
     "cv2": "train",
     "onnx": "convert",
     "onnxscript": "convert",
-    "coremltools": "coreml",
 }
 STOPPED = 128 + signal.SIGINT
 
