@@ -68,8 +68,8 @@ def read_vectors(index_path: Path, tensors_path: Path) -> Vectors:
             tensors.append(StoredTensor(data[start : start + size], tuple(entry["shape"]), entry["dtype"]))
         for call in index["calls"]:
             for tensor in (*call["inputs"].values(), *call["outputs"].values()):
-                if not 0 <= tensor < len(tensors):
-                    raise BundleError(f"{index_path}: graph {call['graph']} names tensor {tensor} of {len(tensors)}")
+                if not isinstance(tensor, int) or not 0 <= tensor < len(tensors):
+                    raise BundleError(f"{index_path}: graph {call['graph']} names tensor {tensor!r} of {len(tensors)}")
         return Vectors(index, tuple(tensors))
     except BundleError:
         raise

@@ -33,7 +33,7 @@ def test_weights_are_not_negative_and_sum_to_one(source: int, target: int, antia
     assert matrix.shape == (target, source) and matrix.dtype == np.float32
     assert (matrix >= 0).all()
     np.testing.assert_allclose(matrix.sum(1), 1, atol=2e-7)
-    np.testing.assert_allclose(matrix, matrix[::-1, ::-1], atol=1e-6)
+    np.testing.assert_allclose(matrix, matrix[::-1, ::-1], atol=5e-5)  # positions of large maps are that coarse
 
 
 def test_the_same_size_changes_nothing() -> None:
@@ -61,14 +61,24 @@ def test_the_shared_weights_cannot_be_changed() -> None:
 
 @pytest.mark.parametrize("antialias", [False, True])
 @pytest.mark.parametrize(("source", "target"), SIZES)
+def test_the_weights_are_those_of_pytorch(source: int, target: int, antialias: bool) -> None:
+    torch = pytest.importorskip("torch")
+    columns = torch.eye(source)[None, None]
+    expected = torch.nn.functional.interpolate(
+        columns, (target, source), mode="bilinear", align_corners=False, antialias=antialias
+    )[0, 0].numpy()
+    np.testing.assert_allclose(bilinear_matrix(source, target, antialias), expected, rtol=0, atol=1.2e-7)
+
+
+@pytest.mark.parametrize("antialias", [False, True])
+@pytest.mark.parametrize(("source", "target"), SIZES)
 def test_it_resamples_as_pytorch_does(source: int, target: int, antialias: bool) -> None:
     torch = pytest.importorskip("torch")
     maps = np.random.default_rng(source).uniform(-1, 1, (2, source, source + 3)).astype(np.float32)
     expected = torch.nn.functional.interpolate(
         torch.from_numpy(maps)[None], (target, target + 2), mode="bilinear", align_corners=False, antialias=antialias
     )[0].numpy()
-    # PyTorch computes positions in single precision, which shows in the weights of large images.
-    np.testing.assert_allclose(resize(maps, target, target + 2, antialias), expected, atol=2e-6 + 1e-7 * source)
+    np.testing.assert_allclose(resize(maps, target, target + 2, antialias), expected, atol=1e-6)
 
 
 @pytest.mark.parametrize(("height", "width", "size"), [(480, 854, 512), (720, 1280, 512), (100, 75, 64), (64, 64, 128)])
