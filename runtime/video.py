@@ -69,9 +69,7 @@ class Video(ABC):
 def check_frame(frame: Any, name: str, size: tuple[int, int] | None = None) -> Frame:
     """`frame` unchanged if it is uint8 (height, width, 3) of the (width, height) given; else VideoError."""
     if not isinstance(frame, np.ndarray) or frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
-        found = (
-            f"{frame.dtype} {frame.shape}" if isinstance(frame, np.ndarray) else f"a {type(frame).__name__}"
-        )
+        found = f"{frame.dtype} {frame.shape}" if isinstance(frame, np.ndarray) else f"a {type(frame).__name__}"
         raise VideoError(f"{name} must be a uint8 RGB array of shape (height, width, 3), found {found}")
     height, width = frame.shape[:2]
     if height == 0 or width == 0:

@@ -23,9 +23,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The shipped bundle; in a checkout without it, a small model with random weights, exported."""
     if DEFAULT in shipped_names():
         return Bundle.open(DEFAULT).root
-    pytest.importorskip(
-        "torch", reason=f"without the shipped bundle {DEFAULT} this needs torch to export one"
-    )
+    pytest.importorskip("torch", reason=f"without the shipped bundle {DEFAULT} this needs torch to export one")
     pytest.importorskip("onnx", reason=f"without the shipped bundle {DEFAULT} this needs onnx to export one")
     from small_model import small_model
 
@@ -76,9 +74,7 @@ def test_a_mask_prompt_and_the_options_reach_the_predictor(bundle: Path, clip: P
     Image.fromarray(given.astype(np.uint8)).save(tmp_path / "given.png")
     words = ["track", str(clip), "--model", str(bundle), "--mask", str(tmp_path / "given.png")]
     masks = tmp_path / "masks"
-    assert (
-        main([*words, "--fill-holes", "40", "--non-overlap", "--max-frames", "3", "--masks", str(masks)]) == 0
-    )
+    assert main([*words, "--fill-holes", "40", "--non-overlap", "--max-frames", "3", "--masks", str(masks)]) == 0
 
     predictor = VideoPredictor(bundle, fill_hole_area=40, non_overlap_masks=True)
     state = predictor.init_state(clip)
@@ -106,9 +102,7 @@ def test_a_picture_is_segmented_as_by_the_predictor(
     assert capsys.readouterr().out == line
 
 
-def test_the_demo_runs_and_is_scored(
-    bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_demo_runs_and_is_scored(bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "demo.mp4"
     assert main(["track", "--demo", "--model", str(bundle), "--max-frames", "3", "-o", str(out)]) == 0
     line = capsys.readouterr().out

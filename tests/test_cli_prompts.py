@@ -103,14 +103,10 @@ def test_masks_that_cannot_be_meant(tmp_path: Path) -> None:
         prompts(f"--mask {mask(np.ones((60, 80), np.uint8))}")
     with pytest.raises(ValueError, match=r"mask\.png is empty: all of it is 0"):
         prompts(f"--mask {mask(np.zeros((120, 160), np.uint8))}")
-    with pytest.raises(
-        ValueError, match=r"mask\.png is a RGB picture; it should be a palette or greyscale PNG"
-    ):
+    with pytest.raises(ValueError, match=r"mask\.png is a RGB picture; it should be a palette or greyscale PNG"):
         prompts(f"--mask {mask(np.ones((120, 160, 3), np.uint8))}")
     ramp = np.tile(np.arange(160, dtype=np.uint8), (120, 1))
-    with pytest.raises(
-        ValueError, match=r"mask\.png has 159 different values, too many to be object numbers"
-    ):
+    with pytest.raises(ValueError, match=r"mask\.png has 159 different values, too many to be object numbers"):
         prompts(f"--mask {mask(ramp)}")
     with pytest.raises(FileNotFoundError, match=r"--mask: there is no file .*absent\.png"):
         prompts(f"--mask {tmp_path / 'absent.png'}")

@@ -33,9 +33,7 @@ class ColourFinder:
         multimask_output: bool = True,
         return_logits: bool = False,
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        self.calls.append(
-            {"points": point_coords, "labels": point_labels, "box": box, "three": multimask_output}
-        )
+        self.calls.append({"points": point_coords, "labels": point_labels, "box": box, "three": multimask_output})
         x, y = np.asarray(point_coords if box is None else box).reshape(-1, 2).mean(0).astype(int)
         logits = (130.0 - np.abs(self.image - self.image[y, x]).sum(2)).astype(np.float32)[None]
         if multimask_output:
@@ -79,9 +77,7 @@ def test_a_click_and_a_box(
     assert capsys.readouterr().out == f"{first}; {second}: {out} and {mask}\n"
 
 
-def test_several_points_for_one_object_give_one_mask(
-    finder: ColourFinder, picture: Path, tmp_path: Path
-) -> None:
+def test_several_points_for_one_object_give_one_mask(finder: ColourFinder, picture: Path, tmp_path: Path) -> None:
     words = [
         "segment",
         str(picture),

@@ -80,9 +80,7 @@ def test_two_objects_forward(
     assert sorted(p.name for p in tmp_path.iterdir()) == ["clip.mp4", "masks", "out.mp4"]
 
 
-def test_clicks_are_shown_on_the_prompted_frame_only(
-    predictor: ColourPredictor, clip: Path, tmp_path: Path
-) -> None:
+def test_clicks_are_shown_on_the_prompted_frame_only(predictor: ColourPredictor, clip: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.mp4"
     assert main(["track", str(clip), "--point", "1:40,40", "--not-point", "80,100", "-o", str(out)]) == 0
     video = open_video(out)
@@ -118,9 +116,7 @@ def test_a_start_in_the_middle(predictor: ColourPredictor, clip: Path, tmp_path:
     assert sorted(p.name for p in masks.iterdir()) == [f"{i:05d}.png" for i in range(10, COUNT)]
 
 
-def test_backwards_keeps_the_order_of_the_frames(
-    predictor: ColourPredictor, clip: Path, tmp_path: Path
-) -> None:
+def test_backwards_keeps_the_order_of_the_frames(predictor: ColourPredictor, clip: Path, tmp_path: Path) -> None:
     out, masks = tmp_path / "out.mp4", tmp_path / "masks"
     words = ["track", str(clip), "--point", "60,40", "--point", "110,90", "--start", "10", "--reverse"]
     assert main([*words, "-o", str(out), "--masks", str(masks)]) == 0
@@ -201,9 +197,7 @@ def test_a_file_cut_short_is_tracked_to_its_end_with_a_note(
     assert note in capsys.readouterr().err
 
 
-def test_the_demo_is_scored(
-    predictor: ColourPredictor, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_demo_is_scored(predictor: ColourPredictor, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "demo.mp4"
     assert main(["track", "--demo", "--max-frames", "6", "-o", str(out)]) == 0
     line = capsys.readouterr().out
@@ -251,8 +245,8 @@ WRONG = {
         "--fps takes a rate above 0, such as 24 or 30000/1001",
     ),
     "large number": ("clip.mp4 --masks M --point 300:5,5", "object id 300 does not fit a palette PNG"),
-    "demo and video": ("clip.mp4 --demo -o OUT", "--demo brings its own video and click; leave out VIDEO"),
-    "demo and point": ("--demo --point 5,5 -o OUT", "--demo brings its own video and click; leave out VIDEO"),
+    "demo and video": ("clip.mp4 --demo -o OUT", "--demo brings its own video and box; leave out VIDEO"),
+    "demo and point": ("--demo --point 5,5 -o OUT", "--demo brings its own video and box; leave out VIDEO"),
 }
 
 
@@ -279,9 +273,7 @@ def test_errors_are_one_sentence_and_nothing_is_written(
     assert sorted(p.name for p in tmp_path.iterdir()) == ["clip.mp4", "note.txt"]
 
 
-def test_an_unknown_model_is_one_sentence(
-    clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_unknown_model_is_one_sentence(clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out.mp4"
     assert main(["track", str(clip), "--point", "5,5", "--model", "no-such-bundle", "-o", str(out)]) == 1
     printed = capsys.readouterr()

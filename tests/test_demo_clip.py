@@ -31,12 +31,12 @@ def test_it_is_the_same_every_time(clip: DemoClip) -> None:
     assert clip[0].any()
 
 
-def test_the_click_is_on_the_red_beetle(clip: DemoClip) -> None:
-    x, y = clip.click
-    column, row = int(x), int(y)
-    assert clip.truth(0)[row - 4 : row + 5, column - 4 : column + 5].all()
-    red, green, blue = clip[0][row - 4 : row + 5, column - 4 : column + 5].reshape(-1, 3).mean(0)
-    assert red > 2 * max(green, blue)
+def test_the_box_encloses_the_red_beetle(clip: DemoClip) -> None:
+    x0, y0, x1, y1 = clip.box
+    truth = clip.truth(0)
+    assert truth[y0:y1, x0:x1].sum() == truth.sum()
+    assert truth[y0, x0:x1].any() and truth[y1 - 1, x0:x1].any()
+    assert truth[y0:y1, x0].any() and truth[y0:y1, x1 - 1].any()
 
 
 def test_the_masks_are_where_the_red_is(clip: DemoClip) -> None:

@@ -131,9 +131,7 @@ def test_files_that_are_no_video(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"there is no file or folder .*absent\.mp4"):
         open_video(tmp_path / "absent.mp4")
     (tmp_path / "text.mp4").write_text("this is not a video\n" * 50)
-    with pytest.raises(
-        VideoError, match=r"cannot read .*text\.mp4 as a video: it is damaged, cut short or not"
-    ):
+    with pytest.raises(VideoError, match=r"cannot read .*text\.mp4 as a video: it is damaged, cut short or not"):
         open_video(tmp_path / "text.mp4")
     (tmp_path / "empty.mp4").touch()
     with pytest.raises(VideoError, match=r"cannot read .*empty\.mp4 as a video: it is empty"):

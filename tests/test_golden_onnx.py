@@ -53,7 +53,9 @@ def check(errors: Errors) -> None:
         assert error < (LOGITS if "logits" in kind else SCALARS), (kind, error)
 
 
-@pytest.mark.parametrize("name", VIDEO_FILES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if "1024" in name else ()) for name in VIDEO_FILES]
+)
 def test_video_reproduces_the_original(reference_dir: Path, name: str, networks_of) -> None:  # type: ignore[no-untyped-def]
     check(replay_video(reference_dir, name, networks_of(read_golden(reference_dir, name)[1]["config"])))
 

@@ -166,6 +166,8 @@ def test_shrinking_averages_and_keeps_what_is_half_covered() -> None:
     assert not read_mask(mask, 128, 128, 64).any()
     mask[:, 64:] = 1
     np.testing.assert_array_equal(read_mask(mask, 128, 128, 64), np.tile(np.arange(64) >= 32, (64, 1)))
+    mask[:, 64] = 0  # weights 1, 3, 3, 1 of eight: now pixel 32 is covered by exactly a half
+    np.testing.assert_array_equal(read_mask(mask, 128, 128, 64), np.tile(np.arange(64) >= 32, (64, 1)))
 
 
 @pytest.mark.parametrize(

@@ -92,6 +92,8 @@ def test_points_arrive_padded_and_in_model_pixels() -> None:
     assert fake.called(Decoded)[-1].points == ((32, 32, 1), (56, pytest.approx(160 / 3), 0), (0, 0, -1))
     predictor.add_new_points_or_box(state, 0, 2, points=[[40, 24]], labels=[0], box=[20, 12, 60, 36])
     assert fake.called(Decoded)[-1].points == ((16, 16, 2), (48, 48, 3), (32, 32, 0), (0, 0, -1))
+    predictor.add_new_points_or_box(state, 0, 2, points=[[10, 12]], labels=[1], clear_old_points=False)
+    assert fake.called(Decoded)[-1].points == ((16, 16, 2), (48, 48, 3), (32, 32, 0), (8, 16, 1), (0, 0, -1))
     list(predictor.propagate_in_video(state))
     assert fake.called(Decoded, 1)[-1].points == ((0, 0, -1), (0, 0, -1))
 

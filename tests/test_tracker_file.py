@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fake_networks import FakeModel, numbered_frame
+from fake_networks import Encoded, FakeModel, numbered_frame
 from test_tracker import CLICK, CORRECTION, assert_equal, some_prompt
 
 from etam_onnx.runtime.errors import BundleError, StateError
@@ -78,6 +78,16 @@ def test_saving_leaves_the_tracker_as_it_was(tmp_path: Path) -> None:
     saved.save(tmp_path / "a")
     saved.save(tmp_path / "a")  # over an older file
     assert_equal(saved.step(numbered_frame(5)), other.step(numbered_frame(5)))
+
+
+def test_the_frame_is_saved_as_it_was_given(tmp_path: Path) -> None:
+    fake = FakeModel()
+    tracker, buffer = Tracker(fake.networks(str(tmp_path))), numbered_frame(4)
+    tracker.step(buffer)
+    buffer[:] = 9  # a camera that reuses its buffer
+    tracker.save(tmp_path / "saved")
+    Tracker.restore(tmp_path / "saved", bundle=tracker.segmenter.networks)
+    assert [call.frame for call in fake.called(Encoded)] == [4, 4]
 
 
 def test_an_empty_tracker_can_be_saved(tmp_path: Path) -> None:

@@ -63,9 +63,7 @@ def test_every_order_gives_the_frames_of_plain_decoding(
             np.testing.assert_array_equal(video[index], expected[index], err_msg=f"frame {index}")
 
 
-@pytest.mark.parametrize(
-    "name", ["closed groups.mp4", "matroska.mkv", "flash.flv", "transport.ts", "stills.mov"]
-)
+@pytest.mark.parametrize("name", ["closed groups.mp4", "matroska.mkv", "flash.flv", "transport.ts", "stills.mov"])
 def test_the_rate_is_the_nominal_one(painted: Callable[[str], Path], name: str) -> None:
     assert VideoFile(painted(name)).fps == NTSC
 
@@ -181,9 +179,7 @@ def test_frames_hidden_by_an_edit_list_do_not_count(tmp_path: Path, painted: Cal
     [("front.mp4", {"movflags": "faststart"}), ("cut.mkv", {}), ("cut.ts", {})],
 )
 @pytest.mark.parametrize("kept", [0.3, 0.77, 0.995])
-def test_a_file_cut_short_ends_at_its_last_frame(
-    tmp_path: Path, name: str, muxer: dict[str, str], kept: float
-) -> None:
+def test_a_file_cut_short_ends_at_its_last_frame(tmp_path: Path, name: str, muxer: dict[str, str], kept: float) -> None:
     path = encode(tmp_path / name, numbered_frames(COUNT), muxer=muxer)
     path.write_bytes(path.read_bytes()[: int(path.stat().st_size * kept)])
     whole = decoded_until_damage(path)
@@ -211,9 +207,7 @@ def decoded_until_damage(path: Path) -> list[np.ndarray]:
 def test_a_file_cut_before_its_index_is_refused(tmp_path: Path) -> None:
     path = encode(tmp_path / "cut.mp4", numbered_frames(20))
     path.write_bytes(path.read_bytes()[:5000])
-    with pytest.raises(
-        VideoError, match=r"cannot read .*cut\.mp4 as a video: it is damaged, cut short or not"
-    ):
+    with pytest.raises(VideoError, match=r"cannot read .*cut\.mp4 as a video: it is damaged, cut short or not"):
         VideoFile(path)
 
 
@@ -254,8 +248,6 @@ def test_a_size_that_changes_within_the_file_is_an_error(tmp_path: Path) -> None
     both.write_bytes(first.read_bytes() + second.read_bytes())
     video = VideoFile(both)
     assert video[0].shape == (120, 160, 3)
-    with pytest.raises(
-        VideoError, match=r"frame \d+ of .*both\.h264 is 96x64, but the first frame is 160x120"
-    ):
+    with pytest.raises(VideoError, match=r"frame \d+ of .*both\.h264 is 96x64, but the first frame is 160x120"):
         for _ in video:
             pass

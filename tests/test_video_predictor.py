@@ -89,6 +89,8 @@ def test_a_first_prompt_ignores_memory_and_a_correction_uses_it_in_its_direction
     assert fake.called(Decoded)[-1].kind == "fused"
     assert fake.attended(2).rows == [(3, 0), (4, 1), (5, 2), (6, 6)]
     assert fake.attended(2).pointer_frames == [3, 4, 5, 6]
+    predictor.add_new_points_or_box(state, 6, 1, **CLICK)  # prompted before, and visited since
+    assert fake.attended(6).rows == [(6, 6)]
 
 
 def test_prompted_frames_yield_what_is_stored_and_others_are_computed_again() -> None:
@@ -131,6 +133,9 @@ def test_clearing_around_prompts_forgets_tracked_frames_nearby() -> None:
     list(predictor.propagate_in_video(state, start_frame_idx=11, max_frame_num_to_track=0))
     assert fake.attended(11).rows == [(0, 6), (10, 6)]
     assert sorted(state.objects[1].bank.recent) == [1, 2, 11, 18, 19]
+    list(predictor.propagate_in_video(state, start_frame_idx=8, max_frame_num_to_track=3))
+    assert fake.attended(9).rows == [(0, 6), (8, 0), (10, 6)]
+    assert fake.attended(11).rows == [(0, 6), (10, 6)]  # passing frame 10 made it forget 8 and 9 again
 
 
 def test_attending_to_a_limited_number_of_prompted_frames() -> None:
@@ -226,6 +231,9 @@ def test_withdrawing_prompts_makes_a_frame_a_tracked_one() -> None:
     kept = predictor.clear_all_prompts_in_frame(state, 3, 1)
     assert (kept[2] > 0).any()  # its answer stays until it is tracked again
     assert predictor.clear_all_prompts_in_frame(state, 3, 1, need_output=False) is None
+    predictor.add_new_points_or_box(state, 3, 1, **CLICK)
+    assert fake.called(Decoded)[-1].kind == "without memory"  # as on a frame that was never tracked
+    predictor.clear_all_prompts_in_frame(state, 3, 1)
     list(predictor.propagate_in_video(state, max_frame_num_to_track=4))
     assert fake.attended(4).rows == [(0, 6), (1, 2), (2, 1), (3, 0)]
     with pytest.raises(StateError, match="there is no object 9"):

@@ -55,11 +55,10 @@ class DemoClip(Video):
         return FRAMES
 
     @property
-    def click(self) -> tuple[float, float]:
-        """A point (x, y) in pixels on the red shell in frame 0, beside its seam and between the spots."""
-        pose = self._red_pose(0)
-        aside = 20 * pose.scale
-        return round(pose.x - aside * np.sin(pose.heading)), round(pose.y + aside * np.cos(pose.heading))
+    def box(self) -> tuple[int, int, int, int]:
+        """x0, y0, x1, y1 in pixels around the red beetle in frame 0, x1 and y1 exclusive."""
+        ys, xs = self.truth(0).nonzero()
+        return int(xs.min()), int(ys.min()), int(xs.max()) + 1, int(ys.max()) + 1
 
     def truth(self, index: int) -> NDArray[np.bool_]:
         """(height, width): where the red beetle is visible in frame `index`."""

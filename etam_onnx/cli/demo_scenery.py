@@ -78,9 +78,7 @@ def paint_ground(rng: np.random.Generator, size: tuple[int, int]) -> NDArray[np.
     ground = np.clip(ground, 0, 1)
     for _ in range(70):
         ground = _add_pebble(rng, ground)
-    ground = _soft_strokes(
-        rng, ground, 2600, 26, [(86, 118, 48), (120, 146, 66), (66, 92, 40), (150, 144, 84)]
-    )
+    ground = _soft_strokes(rng, ground, 2600, 26, [(86, 118, 48), (120, 146, 66), (66, 92, 40), (150, 144, 84)])
     light = 0.72 + 0.42 * noise(rng, size, 330, 2)
     slope = np.linspace(1.06, 0.94, size[1], dtype=np.float32)[:, None]
     return np.asarray(np.clip(ground * (light * slope)[..., None], 0, 1) * 255).astype(np.uint8)
@@ -125,9 +123,7 @@ def paint_beetle(
     colour = _mix(colour, dark, np.clip(1.2 - np.abs(y - centre[1]) / 1.6, 0, 0.8))
     colour *= (lit(np.maximum(dome, 0) ** 2 * 30, 0.5) * (0.5 + 0.5 * np.clip(dome * 1.3, 0, 1)))[..., None]
     eyes = np.minimum(np.hypot(x - 208, y - 68), np.hypot(x - 208, y - 112))
-    face = _mix(
-        dark * lit(np.maximum(head, 0) * 16, 0.6)[..., None], _colour(236, 228, 206), np.clip(9 - eyes, 0, 1)
-    )
+    face = _mix(dark * lit(np.maximum(head, 0) * 16, 0.6)[..., None], _colour(236, 228, 206), np.clip(9 - eyes, 0, 1))
     cover_dome, cover_head = np.clip(dome * 6, 0, 1), np.clip(head * 5, 0, 1)
     colour = _mix(face, colour, cover_dome)
     gloss = np.exp(-(((u + 0.28) / 0.26) ** 2 + ((v + 0.42) / 0.16) ** 2))
@@ -147,9 +143,7 @@ def paint_blade(rng: np.random.Generator, size: tuple[int, int]) -> Image.Image:
     across = (x - middle) / half
     veins = 0.5 + 0.5 * np.cos(across * 24 + 2 * noise(rng, size, 60, 2))
     tone = 0.72 + 0.16 * veins + 0.3 * noise(rng, size, 50, 4) - 0.28 * np.abs(across)
-    colour = (
-        _mix(_colour(78, 122, 40), _colour(168, 190, 84), np.clip(0.5 - 0.5 * across, 0, 1)) * tone[..., None]
-    )
+    colour = _mix(_colour(78, 122, 40), _colour(168, 190, 84), np.clip(0.5 - 0.5 * across, 0, 1)) * tone[..., None]
     rib = np.exp(-((across / 0.07) ** 2))
     colour = _mix(colour, _colour(206, 214, 140), 0.6 * rib)
     alpha = np.clip((1 - np.abs(across)) * half / 2.5, 0, 1)

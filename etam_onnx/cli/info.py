@@ -28,9 +28,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument(
         "bundle", nargs="?", default="etam-nano", metavar="BUNDLE", help="name or folder (default: etam-nano)"
     )
-    parser.add_argument(
-        "--graphs", action="store_true", help="also list the inputs and outputs of every graph"
-    )
+    parser.add_argument("--graphs", action="store_true", help="also list the inputs and outputs of every graph")
     parser.set_defaults(run=run)
 
 

@@ -56,9 +56,7 @@ def build_parser() -> argparse.ArgumentParser:
         description="Track anything in video: point at it once, get its mask on every frame.",
     )
     parser.add_argument("--version", action="version", version=f"etam-onnx {version()}")
-    parser.add_argument(
-        "--traceback", action="store_true", help="show where in the program an error came from"
-    )
+    parser.add_argument("--traceback", action="store_true", help="show where in the program an error came from")
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name in COMMANDS:
         import_module(f".{name}", __package__).register(subparsers)

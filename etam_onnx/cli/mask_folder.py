@@ -40,9 +40,7 @@ def check_ids(ids: Iterable[int]) -> None:
     """ValueError unless all ids fit a palette, 1 to 255."""
     for number in ids:
         if not 1 <= number <= LARGEST_ID:
-            raise ValueError(
-                f"object id {number} does not fit a palette PNG, which holds ids 1 to {LARGEST_ID}"
-            )
+            raise ValueError(f"object id {number} does not fit a palette PNG, which holds ids 1 to {LARGEST_ID}")
 
 
 def palette_picture(labels: NDArray[np.uint8]) -> Image.Image:

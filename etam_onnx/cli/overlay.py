@@ -63,9 +63,7 @@ class Overlay:
         object.__setattr__(self, "stroke", max(2, round(shorter / 360)))
         object.__setattr__(self, "letters", max(10, round(shorter / 27)))
 
-    def draw(
-        self, frame: Frame, masks: Mapping[int, Mask], marks: Mapping[int, Marks] | None = None
-    ) -> Frame:
+    def draw(self, frame: Frame, masks: Mapping[int, Mask], marks: Mapping[int, Marks] | None = None) -> Frame:
         """A copy of `frame` (height, width, 3) with every object's mask (height, width), by object id.
 
         An object with an empty mask is reported as lost in the upper left corner.
@@ -86,9 +84,7 @@ class Overlay:
                 self._paint_chip(picture, str(number), colour_of(number), self._beside(bounds, number), taken)
         return np.array(picture)
 
-    def _paint_mask(
-        self, picture: Image.Image, mask: Mask, bounds: tuple[int, int, int, int], colour: Colour
-    ) -> None:
+    def _paint_mask(self, picture: Image.Image, mask: Mask, bounds: tuple[int, int, int, int], colour: Colour) -> None:
         left, top, right, bottom = bounds
         inside = mask[top:bottom, left:right]
         core = _eroded(mask, bounds, self.stroke)

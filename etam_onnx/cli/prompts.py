@@ -130,9 +130,7 @@ def read_masks(given: Given, size: tuple[int, int]) -> dict[int | None, NDArray[
     try:
         with Image.open(path) as picture:
             if picture.mode not in ("1", "L", "P", "I", "I;16"):
-                raise ValueError(
-                    f"--mask {path} is a {picture.mode} picture; it should be a palette or greyscale PNG"
-                )
+                raise ValueError(f"--mask {path} is a {picture.mode} picture; it should be a palette or greyscale PNG")
             values = np.array(picture)
             indexed = picture.mode == "P"
     except FileNotFoundError:
@@ -203,9 +201,7 @@ def _add_negative(objects: dict[int, ObjectPrompt], given: Given, size: tuple[in
     number = given.number
     if number is None:
         if len(objects) != 1:
-            raise ValueError(
-                f"--not-point {given.text} should name one of several objects, as in 1:{given.text}"
-            )
+            raise ValueError(f"--not-point {given.text} should name one of several objects, as in 1:{given.text}")
         (number,) = objects
     if number not in objects:
         raise ValueError(f"object {number} has only a --not-point; give it a --point or a --box as well")

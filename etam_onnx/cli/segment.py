@@ -63,9 +63,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "--mask-out", type=Path, metavar="FILE.png", help="a palette PNG whose values are object numbers"
     )
     model = parser.add_argument_group("model")
-    model.add_argument(
-        "--model", default="etam-nano", metavar="NAME_OR_DIR", help="a bundle (default: etam-nano)"
-    )
+    model.add_argument("--model", default="etam-nano", metavar="NAME_OR_DIR", help="a bundle (default: etam-nano)")
     model.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
     parser.set_defaults(run=run)
 

@@ -39,9 +39,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument(
-        "video", nargs="?", metavar="VIDEO", help="a video file, or a folder of JPEG or PNG frames"
-    )
+    parser.add_argument("video", nargs="?", metavar="VIDEO", help="a video file, or a folder of JPEG or PNG frames")
     add_prompt_options(parser, masks=True)
     output = parser.add_argument_group("output")
     output.add_argument(
@@ -58,9 +56,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         metavar="DIR",
         help="also write NNNNN.png for each tracked frame: a palette PNG whose values are object numbers",
     )
-    output.add_argument(
-        "--fps", metavar="RATE", help="frames per second of the output (default: the video's, or 24)"
-    )
+    output.add_argument("--fps", metavar="RATE", help="frames per second of the output (default: the video's, or 24)")
     which = parser.add_argument_group("which frames")
     which.add_argument(
         "--start", type=int, default=0, metavar="FRAME", help="the frame that the prompts are on (default: 0)"
@@ -73,9 +69,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help="track at most N frames and write only these; by default other frames are written as they are",
     )
     model = parser.add_argument_group("model")
-    model.add_argument(
-        "--model", default="etam-nano", metavar="NAME_OR_DIR", help="a bundle (default: etam-nano)"
-    )
+    model.add_argument("--model", default="etam-nano", metavar="NAME_OR_DIR", help="a bundle (default: etam-nano)")
     model.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
     model.add_argument(
         "--fill-holes",
@@ -100,7 +94,7 @@ def run(options: argparse.Namespace) -> int:
 
     if options.demo:
         if options.video is not None or options.prompts or options.start:
-            raise ValueError("--demo brings its own video and click; leave out VIDEO, prompts and --start")
+            raise ValueError("--demo brings its own video and box; leave out VIDEO, prompts and --start")
     elif options.video is None:
         raise ValueError("name a video to track, or try --demo")
     check_outputs(options)
@@ -109,7 +103,7 @@ def run(options: argparse.Namespace) -> int:
             print(f"note: {note}", file=sys.stderr)
         given = options.prompts
         if isinstance(video, DemoClip):
-            given = [Given("--point", None, f"{video.click[0]},{video.click[1]}")]
+            given = [Given("--box", None, ",".join(str(side) for side in video.box))]
         prompts = read_prompts(given, video.size)
         plan = Plan(len(video), options.start, options.reverse, options.max_frames)
         rate = output_rate(options.fps, video)

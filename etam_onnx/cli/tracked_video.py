@@ -60,9 +60,7 @@ class Plan:
 
     def __post_init__(self) -> None:
         if not 0 <= self.start < self.frames:
-            raise ValueError(
-                f"--start {self.start} is outside the video, whose frames are 0 to {self.frames - 1}"
-            )
+            raise ValueError(f"--start {self.start} is outside the video, whose frames are 0 to {self.frames - 1}")
         if self.most is not None and self.most < 1:
             raise ValueError(f"--max-frames must be at least 1, found {self.most}")
         if self.reverse and self.start == 0:
@@ -110,9 +108,7 @@ class FoundFrame:
         bits = np.unpackbits(np.frombuffer(zlib.decompress(masks), np.uint8), count=int(np.prod(shape)))
         stack = bits.reshape(shape).view(np.bool_)
         flat = None if labels is None else np.frombuffer(zlib.decompress(labels), np.uint8)
-        return cls(
-            index, dict(zip(ids, stack, strict=True)), None if flat is None else flat.reshape(shape[1:])
-        )
+        return cls(index, dict(zip(ids, stack, strict=True)), None if flat is None else flat.reshape(shape[1:]))
 
 
 def found_frames(

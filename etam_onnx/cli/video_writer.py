@@ -46,9 +46,7 @@ class VideoWriter:
         width, height = self.frame_size
         check_frame(frame, f"frame {self.frames} to write", self.frame_size)
         if self.size != self.frame_size:
-            frame = np.pad(
-                frame, ((0, self.size[1] - height), (0, self.size[0] - width), (0, 0)), mode="edge"
-            )
+            frame = np.pad(frame, ((0, self.size[1] - height), (0, self.size[0] - width), (0, 0)), mode="edge")
         rgb = VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
         yuv = self._reformatter.reformat(
             rgb,
@@ -82,9 +80,7 @@ def video_writer(path: str | Path, fps: Fraction | float, size: tuple[int, int])
         raise ValueError(f"the rate must be above 0 frames per second, found {fps}")
     with finished_file(path) as part:
         options = {"movflags": "+faststart"}
-        with closing(
-            av.open(str(part), "w", format=container_format, container_options=options)
-        ) as container:
+        with closing(av.open(str(part), "w", format=container_format, container_options=options)) as container:
             writer = VideoWriter(container, rate, size)
             yield writer
             if writer.frames == 0:
