@@ -5,7 +5,7 @@ nothing.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -49,7 +49,7 @@ def is_exact_in_half(values: np.ndarray) -> bool:
         return bool(np.array_equal(values.astype(np.float16).astype(np.float32), values))
 
 
-def _externalise(graph: onnx.GraphProto, store, data_name: str) -> None:  # type: ignore[no-untyped-def]
+def _externalise(graph: onnx.GraphProto, store: Callable[[bytes], tuple[int, int]], data_name: str) -> None:
     casts = []
     for tensor in graph.initializer:
         values = numpy_helper.to_array(tensor)
