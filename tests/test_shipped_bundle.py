@@ -23,7 +23,7 @@ def test_it_is_small_and_says_what_it_is() -> None:
 
 
 def test_it_follows_the_beetle_of_the_demo() -> None:
-    """Measured: mean IoU 0.75 on these frames; a box that stays where it was overlaps the last of them by nothing."""
+    """Measured: mean IoU 0.77, the last frame 0.86; a mask that stays where it was misses the last frame entirely."""
     predictor = VideoPredictor("etam-nano")
     with DemoClip() as clip:
         state = predictor.init_state(clip)
