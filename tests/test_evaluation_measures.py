@@ -10,9 +10,9 @@ import pytest
 from numpy.typing import NDArray
 
 from etam_onnx.evaluation.boundary import boundary_accuracy, outline, tolerance_radius
-from etam_onnx.evaluation.label_maps import read_label_map
 from etam_onnx.evaluation.region import region_similarity
 from etam_onnx.evaluation.scores import score_sequence
+from etam_onnx.runtime.label_maps import read_label_map
 
 Mask = NDArray[np.bool_]
 

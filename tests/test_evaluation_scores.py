@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from etam_onnx.evaluation.label_maps import LabelMap
 from etam_onnx.evaluation.report import scores_as_json, scores_as_table
 from etam_onnx.evaluation.scores import Score, mean_score, score_sequence
+from etam_onnx.runtime.label_maps import LabelMap
 
 
 def frame(**rows: int) -> LabelMap:

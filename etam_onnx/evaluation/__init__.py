@@ -1,1 +1,1 @@
-"""How good are the masks: J and F against annotations, and baselines to stand beside."""
+"""How good are the masks: the protocols of the benchmarks, J and F against annotations, and baselines."""

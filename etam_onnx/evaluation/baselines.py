@@ -6,29 +6,32 @@ is, the other carries it along with dense optical flow.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .label_maps import LabelMap
-from .overlaps import Ownership
+from .semi_supervised import separate
 from .sequences import AnnotatedSequence
 
+Mask = NDArray[np.bool_]
 
-def copy_first_mask(sequence: AnnotatedSequence) -> Iterator[LabelMap]:
-    """Label map (H, W) of every frame: each object stays where it was first annotated."""
-    labels = np.zeros(sequence.size_hw, dtype=np.uint8)
+
+def copy_first_mask(sequence: AnnotatedSequence) -> Iterator[Mapping[int, Mask]]:
+    """Object id -> mask (H, W) on every frame: each object stays where it was first annotated."""
     first = sequence.first_masks()
-    for frame in range(len(sequence.frames)):
+    masks: dict[int, Mask] = {}
+    for frame in range(len(sequence.frame_names)):
         for object_id, mask in first.get(frame, {}).items():
-            labels[mask] = object_id
-        yield labels.copy()
+            if not sequence.overlapping:
+                masks = {other: earlier & ~mask for other, earlier in masks.items()}
+            masks[object_id] = mask
+        yield dict(masks)
 
 
-def warp_by_flow(sequence: AnnotatedSequence) -> Iterator[LabelMap]:
-    """Label map (H, W) of every frame: each object's mask is pulled along by DIS optical flow.
+def warp_by_flow(sequence: AnnotatedSequence) -> Iterator[Mapping[int, Mask]]:
+    """Object id -> mask (H, W) on every frame: each object's mask is pulled along by DIS optical flow.
 
     Flow (Kroeger et al., ECCV 2016, medium preset, on greyscale) runs from each frame back to the
     one before and says where a pixel came from. Masks are warped bilinearly, stay fractional from
@@ -44,11 +47,10 @@ def warp_by_flow(sequence: AnnotatedSequence) -> Iterator[LabelMap]:
     return _warped(sequence, cv2)
 
 
-def _warped(sequence: AnnotatedSequence, cv2: Any) -> Iterator[LabelMap]:
+def _warped(sequence: AnnotatedSequence, cv2: Any) -> Iterator[Mapping[int, Mask]]:
     method = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     first = sequence.first_masks()
-    size_hw = sequence.size_hw
-    ys, xs = np.indices(size_hw, dtype=np.float32)
+    ys, xs = np.indices(sequence.size_hw, dtype=np.float32)
     coverage: dict[int, NDArray[np.float32]] = {}
     previous: NDArray[np.uint8] | None = None
     for frame, rgb_hw3 in enumerate(sequence.frames):
@@ -62,6 +64,7 @@ def _warped(sequence: AnnotatedSequence, cv2: Any) -> Iterator[LabelMap]:
         for object_id, annotated in first.get(frame, {}).items():
             coverage[object_id] = annotated.astype(np.float32)
         previous = grey
-        ownership = Ownership(size_hw, threshold=0.5)
-        ownership.add(list(coverage), list(coverage.values()))
-        yield ownership.labels
+        if coverage:
+            yield separate(list(coverage), np.stack(list(coverage.values())) - np.float32(0.5), sequence.overlapping)
+        else:
+            yield {}

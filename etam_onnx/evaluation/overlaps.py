@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from .label_maps import LabelMap
+from ..runtime.label_maps import LabelMap
 
 
 class Ownership:

@@ -1,12 +1,29 @@
-"""Prompts made from an annotated mask, so that one annotation can start a tracker in three ways."""
+"""Prompts made from an annotated mask: what a user who sees the truth would draw or click."""
 
 from __future__ import annotations
+
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .depth import deepest_point
 
-def box_around(mask: NDArray[np.bool_]) -> tuple[float, float, float, float]:
+Mask = NDArray[np.bool_]
+Prompt = Literal["mask", "box", "click", "clicks3", "clicks5"]
+CLICKS: dict[Prompt, int] = {"click": 1, "clicks3": 3, "clicks5": 5}
+PROMPTS: tuple[Prompt, ...] = ("mask", "box", "click", "clicks3", "clicks5")
+
+
+class Click(NamedTuple):
+    """A point in pixels of the frame and its label: 1 on the object, 0 off it."""
+
+    x: float
+    y: float
+    label: int
+
+
+def box_around(mask: Mask) -> tuple[float, float, float, float]:
     """Tight box x0, y0, x1, y1 in pixels from the mask's first to its last column and row, both included.
 
     Raises:
@@ -18,36 +35,30 @@ def box_around(mask: NDArray[np.bool_]) -> tuple[float, float, float, float]:
     return float(columns[0]), float(rows[0]), float(columns[-1]), float(rows[-1])
 
 
-def click_inside(mask: NDArray[np.bool_]) -> tuple[float, float]:
-    """A point (x, y) in pixels as deep inside the mask as possible: the centre of its largest square.
-
-    Of several largest squares the one nearest to the mean of their centres is taken.
+def click_inside(mask: Mask) -> tuple[float, float]:
+    """The point (x, y) in pixels that lies deepest inside the mask.
 
     Raises:
         ValueError: the mask (H, W) is empty.
     """
-    if not mask.any():
-        raise ValueError("an empty mask has no inside to click on")
-    sums = np.zeros((mask.shape[0] + 1, mask.shape[1] + 1), dtype=np.int64)
-    sums[1:, 1:] = mask.cumsum(axis=0).cumsum(axis=1)
-    fits, too_large = 0, (min(mask.shape) + 1) // 2
-    while too_large - fits > 1:
-        half = (fits + too_large) // 2
-        if len(_square_centres(sums, half)):
-            fits = half
-        else:
-            too_large = half
-    centres_yx = _square_centres(sums, fits)
-    offsets = centres_yx - centres_yx.mean(axis=0)
-    y, x = centres_yx[np.argmin((offsets**2).sum(axis=1))]
-    return float(x), float(y)
+    return deepest_point(mask)[0]
 
 
-def _square_centres(sums: NDArray[np.int64], half: int) -> NDArray[np.intp]:
-    """Centres (n, 2) as (y, x) of all squares of side 2 * half + 1 that the mask fills.
+def corrective_click(prediction: Mask, truth: Mask, void: Mask | None = None) -> Click | None:
+    """The click that a user would correct a prediction with, or None where nothing is wrong.
 
-    `sums` (H + 1, W + 1) holds the number of mask pixels above and to the left of each corner.
+    It lies at the deepest point of what is missing or of what is too much, whichever is deeper, as in
+    the interactive evaluations of RITM (Sofiiuk et al., 2021) and SAM 2; ties go to what is too much.
+
+    Args:
+        prediction, truth: boolean masks (H, W) of the frame.
+        void: pixels (H, W) that belong to neither side and are never clicked.
     """
-    side = 2 * half + 1
-    filled = sums[side:, side:] - sums[:-side, side:] - sums[side:, :-side] + sums[:-side, :-side]
-    return np.argwhere(filled == side * side) + half
+    missing, surplus = truth & ~prediction, prediction & ~truth
+    if void is not None:
+        missing, surplus = missing & ~void, surplus & ~void
+    found = [(deepest_point(region), label) for region, label in ((surplus, 0), (missing, 1)) if region.any()]
+    if not found:
+        return None
+    ((x, y), _), label = max(found, key=lambda entry: entry[0][1])
+    return Click(x, y, label)

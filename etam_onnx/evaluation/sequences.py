@@ -1,40 +1,117 @@
-"""Where annotated sequences and predictions lie on disk.
-
-Three layouts are read: `<sequence>/images` beside `<sequence>/masks`, the folders of DAVIS
-(`JPEGImages/480p/<sequence>`, `Annotations/480p/<sequence>`), and, for masks alone, `<sequence>/NNNNN.png`.
-"""
+"""An annotated video: its frames on disk and the masks of all or some of them, read when they are needed."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..runtime.frames import FrameFolder, natural_key
-from .label_maps import LabelMap, object_ids, read_label_map
+from ..runtime.frames import FrameFolder
+from ..runtime.label_maps import LabelMap, object_ids, read_label_map
 
-DAVIS_RESOLUTION = "480p"
+Mask = NDArray[np.bool_]
 
-Entry = TypeVar("Entry")
+
+@dataclass(frozen=True)
+class Annotation:
+    """The truth about one frame.
+
+    Attributes:
+        masks: object id -> mask (H, W) of the objects that are visible.
+        void: pixels (H, W) that are left out.
+        about: the objects whose presence or absence is annotated; None: all.
+    """
+
+    masks: Mapping[int, Mask]
+    void: Mask | None = None
+    about: frozenset[int] | None = None
+
+    def only(self, object_id: int) -> Annotation | None:
+        """What it says about one object; None if it says nothing about it."""
+        if self.about is not None and object_id not in self.about:
+            return None
+        masks = {number: mask for number, mask in self.masks.items() if number == object_id}
+        return Annotation(masks, self.void, self.about and frozenset({object_id}))
+
+
+def annotation_of(labels: LabelMap, void: int | None = None) -> Annotation:
+    """The annotation that a label map (H, W) holds; pixels of the label `void` belong to no object."""
+    masks = {object_id: labels == object_id for object_id in object_ids(labels)}
+    return Annotation(masks, None if void is None else masks.pop(void, None))
+
+
+@dataclass(frozen=True)
+class LabelMaps:
+    """All objects of a frame in one picture.  paths: frame number -> palette PNG.  void: label to leave out."""
+
+    paths: Mapping[int, Path]
+    void: int | None = None
+
+    def frames(self) -> list[int]:
+        """Numbers of the annotated frames, ascending."""
+        return sorted(self.paths)
+
+    def read(self, frame: int, size_hw: tuple[int, int]) -> Annotation:
+        """The annotation of a frame; ValueError unless it is as large as the frames."""
+        labels = read_label_map(self.paths[frame])
+        _check_size(self.paths[frame], labels, size_hw)
+        return annotation_of(labels, self.void)
+
+
+@dataclass(frozen=True)
+class ObjectFolders:
+    """A picture per object and frame, non-zero inside, so that masks may overlap.
+
+    paths: object id -> frame number -> PNG; a missing picture says nothing about the object.
+    """
+
+    paths: Mapping[int, Mapping[int, Path]]
+
+    def frames(self) -> list[int]:
+        """Numbers of the annotated frames, ascending."""
+        return sorted({frame for by_frame in self.paths.values() for frame in by_frame})
+
+    def read(self, frame: int, size_hw: tuple[int, int]) -> Annotation:
+        """The annotation of a frame; ValueError unless it is as large as the frames."""
+        masks = {}
+        about = frozenset(object_id for object_id, by_frame in self.paths.items() if frame in by_frame)
+        for object_id, by_frame in self.paths.items():
+            if object_id in about:
+                labels = read_label_map(by_frame[frame])
+                _check_size(by_frame[frame], labels, size_hw)
+                if labels.any():
+                    masks[object_id] = labels > 0
+        return Annotation(masks, about=about)
 
 
 @dataclass(frozen=True)
 class AnnotatedSequence:
-    """Frames of a video and the masks of all or some of them, in order.
+    """Frames of a video and the masks of all or some of them.
 
     Attributes:
         name: the sequence's folder name.
-        frames: the video, from a folder of pictures.
-        masks: frame number -> palette PNG.
+        image_folder: where its frames lie.
+        frame_names: names of the frames without suffix, in order; their positions are the frame numbers.
+        truth: the annotations.
+        until: object id -> the frame from which on it no longer counts, where a benchmark says so.
+        categories: object id -> its category, where a benchmark says so.
     """
 
     name: str
-    frames: FrameFolder
-    masks: Mapping[int, Path]
+    image_folder: Path
+    frame_names: tuple[str, ...]
+    truth: LabelMaps | ObjectFolders
+    until: Mapping[int, int] = field(default_factory=dict)
+    categories: Mapping[int, str] = field(default_factory=dict)
+
+    @cached_property
+    def frames(self) -> FrameFolder:
+        """The video; opening it checks that all its frames have one size."""
+        return FrameFolder(self.image_folder)
 
     @property
     def size_hw(self) -> tuple[int, int]:
@@ -42,115 +119,47 @@ class AnnotatedSequence:
         width, height = self.frames.size
         return height, width
 
-    def first_masks(self) -> dict[int, dict[int, NDArray[np.bool_]]]:
+    @property
+    def overlapping(self) -> bool:
+        """Whether a pixel may belong to several objects."""
+        return isinstance(self.truth, ObjectFolders)
+
+    @cached_property
+    def annotated_frames(self) -> list[int]:
+        """Numbers of the annotated frames, ascending."""
+        return self.truth.frames()
+
+    def annotation(self, frame: int) -> Annotation:
+        """The truth about an annotated frame.
+
+        Raises:
+            ValueError: a mask is not as large as the frames, or is no mask.
+        """
+        try:
+            return self.truth.read(frame, self.size_hw)
+        except ValueError as error:
+            raise ValueError(f"sequence {self.name}: {error}") from error
+
+    def first_masks(self) -> dict[int, dict[int, Mask]]:
         """Frame number -> object id -> mask (H, W), for the first annotated frame that shows each object.
 
         Raises:
-            ValueError: a mask is not as large as the frames.
+            ValueError: a mask is not as large as the frames, or no object is annotated at all.
         """
-        first: dict[int, dict[int, NDArray[np.bool_]]] = {}
+        first: dict[int, dict[int, Mask]] = {}
         seen: set[int] = set()
-        for frame, path in self.masks.items():
-            labels = read_label_map(path)
-            if labels.shape != self.size_hw:
-                raise ValueError(
-                    f"sequence {self.name}: mask {path.name} is {_size(labels.shape)} pixels, "
-                    f"the frames {_size(self.size_hw)}"
-                )
-            new = [object_id for object_id in object_ids(labels) if object_id not in seen]
+        for frame in self.annotated_frames:
+            masks = self.annotation(frame).masks
+            new = {object_id: mask for object_id, mask in masks.items() if object_id not in seen}
             if new:
-                first[frame] = {object_id: labels == object_id for object_id in new}
+                first[frame] = new
                 seen.update(new)
+        if not first:
+            raise ValueError(f"sequence {self.name}: no object is annotated on any frame")
         return first
 
 
-def find_annotated_sequences(root: Path, names: list[str] | None = None) -> list[AnnotatedSequence]:
-    """Sequences with frames and masks under a folder, sorted by name; `names` picks some of them.
-
-    Raises:
-        FileNotFoundError: the folder or a named sequence is missing, or nothing was found.
-        ValueError: a mask has no frame of the same name.
-    """
-    _require_folder(root)
-    if (root / "JPEGImages").is_dir():
-        pairs = {
-            folder.name: (folder, root / "Annotations" / DAVIS_RESOLUTION / folder.name)
-            for folder in sorted((root / "JPEGImages" / DAVIS_RESOLUTION).glob("*/"))
-        }
-    else:
-        pairs = {folder.parent.name: (folder, folder.parent / "masks") for folder in sorted(root.glob("*/images"))}
-    found = {name: _annotated(name, *folders) for name, folders in _chosen(pairs, names, root).items()}
-    if not found:
-        raise FileNotFoundError(
-            f"{root} holds no sequence: expected <sequence>/images and <sequence>/masks, or DAVIS's folders"
-        )
-    return list(found.values())
-
-
-def find_mask_folders(root: Path, names: list[str] | None = None) -> dict[str, Path]:
-    """Sequence name -> folder of its masks, from `<sequence>/masks/*.png` or `<sequence>/*.png`.
-
-    Raises:
-        FileNotFoundError: the folder or a named sequence is missing, or nothing was found.
-    """
-    _require_folder(root)
-    folders = {}
-    for sequence in sorted(root.glob("*/")):
-        folder = sequence / "masks" if (sequence / "masks").is_dir() else sequence
-        if any(folder.glob("*.png")):
-            folders[sequence.name] = folder
-    if not folders:
-        raise FileNotFoundError(f"{root} holds no masks: expected <sequence>/NNNNN.png or <sequence>/masks/NNNNN.png")
-    return _chosen(folders, names, root)
-
-
-def read_mask_pairs(name: str, predictions: Path, annotations: Path) -> Iterator[tuple[LabelMap, LabelMap]]:
-    """(prediction, annotation) label maps (H, W) of one sequence, one pair per annotated frame.
-
-    Raises:
-        FileNotFoundError: an annotated frame has no prediction.
-        ValueError: a prediction is not as large as its annotation.
-    """
-    for path in sorted(annotations.glob("*.png"), key=lambda path: natural_key(path.name)):
-        predicted = predictions / path.name
-        if not predicted.is_file():
-            raise FileNotFoundError(f"sequence {name}: there is no prediction for frame {path.stem} ({predicted})")
-        prediction, truth = read_label_map(predicted), read_label_map(path)
-        if prediction.shape != truth.shape:
-            raise ValueError(
-                f"sequence {name}, frame {path.stem}: the prediction is {_size(prediction.shape)} pixels, "
-                f"the annotation {_size(truth.shape)}"
-            )
-        yield prediction, truth
-
-
-def _annotated(name: str, image_folder: Path, mask_folder: Path) -> AnnotatedSequence:
-    frames = FrameFolder(image_folder)
-    number_of = {path.stem: number for number, path in enumerate(frames.paths)}
-    paths = sorted(mask_folder.glob("*.png"))
-    for path in paths:
-        if path.stem not in number_of:
-            raise ValueError(f"sequence {name}: mask {path.name} has no frame of that name in {image_folder}")
-    if not paths:
-        raise FileNotFoundError(f"sequence {name} has no masks in {mask_folder}")
-    masks = {number_of[path.stem]: path for path in paths}
-    return AnnotatedSequence(name, frames, dict(sorted(masks.items())))
-
-
-def _chosen(found: dict[str, Entry], names: list[str] | None, root: Path) -> dict[str, Entry]:
-    """The named entries in the order asked for, or all."""
-    if names is None:
-        return found
-    for name in names:
-        if name not in found:
-            raise FileNotFoundError(f"sequence {name} is not in {root}")
-    return {name: found[name] for name in names}
-
-
-def _require_folder(root: Path) -> None:
-    if not root.is_dir():
-        raise FileNotFoundError(f"{root} is not a folder")
-
-
-def _size(shape_hw: tuple[int, ...]) -> str:
-    return f"{shape_hw[1]}x{shape_hw[0]}"
+def _check_size(path: Path, labels: LabelMap, size_hw: tuple[int, int]) -> None:
+    if labels.shape != size_hw:
+        found = f"{labels.shape[1]}x{labels.shape[0]}"
+        raise ValueError(f"mask {path.name} is {found} pixels, the frames {size_hw[1]}x{size_hw[0]}")
