@@ -9,19 +9,33 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
-CrossAttention = Literal["full", "pooled_score_bias", "pooled_key_constant"]
+CrossAttention = Literal[
+    "full", "pooled_score_bias", "pooled_key_constant", "pooled_plain", "pooled_all", "local_windows", "linear"
+]
 """How memory tokens are read.
 
-``full``: every memory token is a key.  ``pooled_score_bias``: 2x2 averaged keys and values, log 4 added to their scores
-(paper, equation 5).  ``pooled_key_constant``: the same pooling, log 4 added to each channel of the pooled keys
-(paper, equation 6).  The last two have identical tensors, so a checkpoint cannot tell them apart.
+``full``: every memory token is a key.
+``pooled_score_bias``: 2x2 averaged keys and values, log 4 added to their scores (paper, equation 5).
+``pooled_key_constant``: the same pooling, log 4 added to each channel of the pooled keys (paper, equation 6).
+``pooled_plain``: the same pooling and no constant (the paper's Linformer variant).
+``pooled_all``: pointer tokens are pooled as the spatial ones are (paper, table 7).
+``local_windows``: a query reads its own part of each memory frame, and all pointers (paper, table 8).
+``linear``: a kernel in place of the softmax, at a cost that grows with the tokens instead of their square.
+
+All have identical tensors, so a checkpoint cannot tell them apart.  Published models use the first three.
 """
+POOLED = ("pooled_score_bias", "pooled_key_constant", "pooled_plain", "pooled_all")
+"""The kinds that average windows of memory tokens."""
 
 
 @dataclass(frozen=True)
 class ModelConfig:
     """Everything that determines the function a checkpoint computes.  Sizes in pixels refer to the square model
     input.
+
+    `pool_window` is the side of the windows that pooled cross-attentions average, in tokens; `local_windows` the number
+    of windows along each side of the grid for ``local_windows``; without `object_pointers` memory attention reads
+    spatial tokens only.  These three and `cross_attention` add no parameters.
     """
 
     name: str
@@ -43,6 +57,9 @@ class ModelConfig:
     stride: int = 16
     recent_memories: int = 6
     recent_pointers: int = 15
+    pool_window: int = 2
+    local_windows: int = 2
+    object_pointers: bool = True
 
     def __post_init__(self) -> None:
         if self.cross_attention not in get_args(CrossAttention):
@@ -51,6 +68,10 @@ class ModelConfig:
             )
         if self.image_size % (2 * self.stride):
             raise ValueError(f"image_size {self.image_size} is not a multiple of {2 * self.stride}")
+        for field in ("pool_window", "local_windows"):
+            value = getattr(self, field)
+            if value < 1 or self.grid % value:
+                raise ValueError(f"{field} {value} does not divide the {self.grid}x{self.grid} feature grid")
 
     @property
     def grid(self) -> int:

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ...config import ModelConfig
 from ...model.cross_attention import LOG_WINDOW, POOL
 from ...model.efficienttam import EfficientTAM
 from ...model.memory_attention import POSITION_SCALE, MemoryAttentionLayer, RotaryAttention
@@ -19,6 +20,19 @@ from ...model.position import rotary_tables, sine_position
 MASKED = -1e4
 """Added to the scores of unused slots: far enough for an exact zero after the softmax, finite in half precision."""
 LARGEST_DIMENSION = 16_384
+EXPORTED = ("full", "pooled_score_bias", "pooled_key_constant")
+"""The cross-attentions that have a static graph; the others are for studies in PyTorch."""
+
+
+def require_exported(config: ModelConfig) -> None:
+    """ValueError unless memory attention of this configuration has a static graph."""
+    pooled_otherwise = config.cross_attention != "full" and config.pool_window != POOL
+    if config.cross_attention not in EXPORTED or pooled_otherwise or not config.object_pointers:
+        raise ValueError(
+            f"only models with object pointers and a cross-attention of {', '.join(EXPORTED)} with windows of {POOL} "
+            f"can be exported, this one has {config.cross_attention} with windows of {config.pool_window} and "
+            f"{'object' if config.object_pointers else 'no'} pointers"
+        )
 
 
 def halves_first(linear: nn.Linear) -> nn.Linear:
@@ -148,6 +162,7 @@ class PortableMemoryAttention(nn.Module):
     def __init__(self, model: EfficientTAM, slots: int, pointer_slots: int) -> None:
         super().__init__()
         config = model.config
+        require_exported(config)
         grid, width, memory_width = config.grid, config.width, config.memory_width
         self.slots, self.pointer_slots, self.config = slots, pointer_slots, config
         self.layers = nn.ModuleList(PortableLayer(x, slots, grid) for x in model.memory_attention.layers)

@@ -25,6 +25,21 @@ class RotaryAttention(nn.Module):
         self.out_proj = nn.Linear(width, width)
 
 
+class Reading(nn.Module):
+    """The cross-attention strategy of a configuration as a module without parameters.
+
+    Forward hooks on it see what a strategy takes, (q, k, v, k_pointer, v_pointer), and what it returns.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.kind, self.window, self.regions = config.cross_attention, config.pool_window, config.local_windows
+
+    def forward(self, q: Tensor, k: Tensor, v: Tensor, k_pointer: Tensor, v_pointer: Tensor) -> Tensor:
+        """See `Strategy`."""
+        return strategy_for(self.kind, k.shape[1], self.window, self.regions)(q, k, v, k_pointer, v_pointer)
+
+
 class MemoryAttentionLayer(nn.Module):
     """Self-attention, cross-attention to memory, ReLU MLP; pre-norm, a residual around each."""
 
@@ -34,6 +49,7 @@ class MemoryAttentionLayer(nn.Module):
         self.cross_attention = config.cross_attention
         self.self_attn = RotaryAttention(width, width)
         self.cross_attn_image = RotaryAttention(width, config.memory_width)
+        self.reading = Reading(config)
         self.linear1 = nn.Linear(width, config.memory_mlp_width)
         self.linear2 = nn.Linear(config.memory_mlp_width, width)
         self.norm1, self.norm2, self.norm3 = (nn.LayerNorm(width) for _ in range(3))
@@ -45,8 +61,7 @@ class MemoryAttentionLayer(nn.Module):
 
     def attend_memory(self, x_bnc: Tensor, keys: Tensor, values: Tensor, pointers: Tensor, grid: int) -> Tensor:
         attn = self.cross_attn_image
-        strategy = strategy_for(self.cross_attention, keys.shape[1])
-        out = strategy(
+        out = self.reading(
             rotate_pairs(attn.q_proj(x_bnc), grid),
             rotate_pairs(attn.k_proj(keys), grid),
             attn.v_proj(values),
@@ -66,6 +81,7 @@ class MemoryAttention(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
+        self.object_pointers = config.object_pointers
         self.layers = nn.ModuleList(MemoryAttentionLayer(config) for _ in range(config.memory_layers))
         self.norm = nn.LayerNorm(config.width)
 
@@ -76,11 +92,14 @@ class MemoryAttention(nn.Module):
             features_bchw: raw features (B, C, g, g).
             memory: M memory frames (B, M, g * g, Cm), row-major tokens.
             rows: temporal embedding of each memory frame, (M, Cm).
-            pointers: object pointers already cut into memory-wide tokens, (B, P, Cm); P may be 0.
+            pointers: object pointers already cut into memory-wide tokens, (B, P, Cm); P may be 0. Not read
+                if the configuration has no `object_pointers`.
 
         Returns:
             Fused features (B, C, g, g).
         """
+        if not self.object_pointers:
+            pointers = pointers[:, :0]
         grid = features_bchw.shape[-1]
         x = features_bchw.flatten(2).transpose(1, 2)
         x = x + POSITION_SCALE * sine_tokens(grid, x.shape[-1], x)
