@@ -19,10 +19,11 @@ MAY_IMPORT = {
     "graphs": set(),
     "runtime": {"graphs"},
     "model": {"graphs"},
-    "training": {"graphs", "model"},
+    "training": {"graphs", "runtime", "model"},
     "conversion": {"graphs", "runtime", "model", "training"},
     "evaluation": {"graphs", "runtime"},
-    "cli": {"graphs", "runtime", "model", "training", "conversion", "evaluation"},
+    "ablation": {"graphs", "runtime", "model", "training", "evaluation"},
+    "cli": {"graphs", "runtime", "model", "training", "conversion", "evaluation", "ablation"},
 }
 # Folder -> the packages from elsewhere it may import.
 THIRD_PARTY = {

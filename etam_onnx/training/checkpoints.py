@@ -16,11 +16,13 @@ class TrainingState:
     """Everything a run continues from. `spent_seconds` counts against a budget in minutes."""
 
     preset: str
+    recipe: str
     seed: int
     step: int
     spent_seconds: float
     model: dict[str, Tensor]
-    average: dict[str, Tensor]
+    matching: dict[str, Tensor]  # empty without the matching loss
+    average: dict[str, Tensor]  # empty without a weight average
     optimizer: dict[str, Any]
     random: Tensor
 
@@ -39,7 +41,7 @@ def save_state(state: TrainingState, folder: Path) -> None:
     save_atomically({"format": 1, **asdict(state)}, folder / STATE_FILE)
 
 
-def load_state(folder: Path, preset: str, seed: int) -> TrainingState:
+def load_state(folder: Path, preset: str, seed: int, recipe: str = "nano") -> TrainingState:
     """The state to resume from.
 
     Raises FileNotFoundError if there is none, ValueError if it is damaged or of another run.
@@ -58,12 +60,14 @@ def load_state(folder: Path, preset: str, seed: int) -> TrainingState:
             f"The training state in {folder} is of {state.preset} with seed {state.seed}, "
             f"not of {preset} with seed {seed}."
         )
+    if state.recipe != recipe:
+        raise ValueError(f"The training state in {folder} is of the recipe {state.recipe}, not of {recipe}.")
     return state
 
 
 def rounded_to_half(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     """Float tensors rounded to float16 and kept as float32: storing them in half precision is then exact."""
-    return {name: t.half().float() if t.is_floating_point() else t.clone() for name, t in weights.items()}
+    return {name: t.cpu().half().float() if t.is_floating_point() else t.cpu().clone() for name, t in weights.items()}
 
 
 def save_weights(weights: dict[str, Tensor], path: Path) -> None:

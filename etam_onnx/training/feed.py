@@ -1,25 +1,28 @@
-"""A second process that draws the clips ahead of time. Order and content depend on the plans alone."""
+"""Other processes that draw the clips ahead of time. Order and content depend on the plans alone."""
 
 import multiprocessing
 import os
 import threading
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import cv2
-import numpy as np
 
-from .clips import ClipMaker
-from .images import load_images
+from .clips import Clip, ClipSource
 from .schedule import StepPlan
+from .sources import open_sources
 
-AHEAD = 4  # batches in the making while one is trained on
+AHEAD = 4  # steps in the making while one is trained on
+LARGEST_AHEAD = 2**31  # bytes of frames and masks waiting
 
-_maker: ClipMaker | None = None  # of the drawing process
+Drawn = tuple[Clip, int, int]
+"""A clip, the process that drew it and how much unusable data that process has skipped so far."""
+
+_source: ClipSource | None = None  # of a drawing process
 
 
 def _end_with_parent() -> None:
@@ -30,48 +33,98 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _open(root: str) -> None:
-    global _maker
+def _open(folders: Sequence[tuple[Path, float]], augment: bool) -> None:
+    global _source
     threading.Thread(target=_end_with_parent, daemon=True).start()
     cv2.setNumThreads(1)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the parent has already told about broken images
-        _maker = ClipMaker(load_images(root, "train"))
+    warnings.simplefilter("ignore")  # the parent has already told about broken files, and counts the others
+    _source = open_sources(folders, augment)
 
 
-def draw_clips(maker: ClipMaker, plan: StepPlan) -> tuple[np.ndarray, np.ndarray]:
-    """The clips of a plan: frames uint8 (B, T, S, S, 3) and masks bool (B, T, S, S)."""
-    seeds = ([plan.seed, plan.step, 2, plan.rank, index] for index in range(plan.clips))
-    clips = [maker.make(seed, plan.size, plan.times) for seed in seeds]
-    return np.stack([clip.frames for clip in clips]), np.stack([clip.masks for clip in clips])
+def _draw(plan: StepPlan, clip: int) -> Drawn:
+    assert _source is not None
+    return draw_clip(_source, plan, clip), os.getpid(), skipped_by(_source)
 
 
-def _draw(plan: StepPlan) -> tuple[np.ndarray, np.ndarray]:
-    assert _maker is not None
-    return draw_clips(_maker, plan)
+def draw_clip(source: ClipSource, plan: StepPlan, clip: int) -> Clip:
+    """Clip number `clip` of a plan; depends on the plan and the data alone."""
+    return source.make(plan.clip_seed(clip), plan.size, plan.times, plan.objects)
+
+
+def skipped_by(source: ClipSource) -> int:
+    """How many items of its data a source could not use so far."""
+    return int(getattr(source, "skipped", 0))
 
 
 class Feed:
-    """Iterates over (plan, frames, masks); `next_plan(step)` is asked a few steps ahead. To be closed."""
+    """Iterates over (plan, numbered clips) of one process; `next_plan(step)` is asked a few steps ahead.
 
-    def __init__(self, root: Path | str, first_step: int, next_plan: Callable[[int], StepPlan]) -> None:
-        context = multiprocessing.get_context("spawn")
-        self._pool = ProcessPoolExecutor(1, mp_context=context, initializer=_open, initargs=(str(root),))
-        self._step, self._next_plan = first_step, next_plan
-        self._waiting: deque[tuple[StepPlan, Future[tuple[np.ndarray, np.ndarray]]]] = deque()
+    To be closed. `workers` 0 draws in this process, when a clip is asked for.
+    """
 
-    def __iter__(self) -> Iterator[tuple[StepPlan, np.ndarray, np.ndarray]]:
+    def __init__(
+        self,
+        folders: Sequence[tuple[Path, float]],
+        augment: bool,
+        first_step: int,
+        next_plan: Callable[[int], StepPlan],
+        workers: int = 1,
+        rank: int = 0,
+        replicas: int = 1,
+    ) -> None:
+        self._step, self._next_plan, self._rank, self._replicas = first_step, next_plan, rank, replicas
+        self._waiting: deque[tuple[StepPlan, list[tuple[int, Future[Drawn]]]]] = deque()
+        self._skipped: dict[int, int] = {}
+        self._pool: ProcessPoolExecutor | None = None
+        self._source: ClipSource | None = None
+        if workers:
+            context = multiprocessing.get_context("spawn")
+            self._pool = ProcessPoolExecutor(
+                workers, mp_context=context, initializer=_open, initargs=(list(folders), augment)
+            )
+        else:
+            self._source = open_sources(folders, augment)
+
+    @property
+    def skipped(self) -> int:
+        """How much unusable data the drawing processes have met so far."""
+        return sum(self._skipped.values())
+
+    def _ahead(self) -> int:
+        """How many steps may wait: fewer where one of them is large."""
+        if not self._waiting:
+            return 1
+        plan, _ = self._waiting[0]  # not the clips: every process must plan the same steps at the same time
+        size = plan.clips * len(plan.times) * plan.size**2 * (3 + plan.objects) / self._replicas
+        return max(2, min(AHEAD, int(LARGEST_AHEAD / size)))
+
+    def __iter__(self) -> Iterator[tuple[StepPlan, list[tuple[int, Clip]]]]:
         while True:
-            while len(self._waiting) < AHEAD:
+            if self._source is not None:
                 plan = self._next_plan(self._step)
-                self._waiting.append((plan, self._pool.submit(_draw, plan)))
+                numbers = plan.share(self._rank, self._replicas)
+                clips = [(number, draw_clip(self._source, plan, number)) for number in numbers]
+                self._skipped[0] = skipped_by(self._source)
                 self._step += 1
-            plan, future = self._waiting.popleft()
+                yield plan, clips
+                continue
+            assert self._pool is not None
+            while len(self._waiting) < self._ahead():
+                plan = self._next_plan(self._step)
+                numbers = plan.share(self._rank, self._replicas)
+                self._waiting.append((plan, [(n, self._pool.submit(_draw, plan, n)) for n in numbers]))
+                self._step += 1
+            plan, futures = self._waiting.popleft()
             try:
-                frames, masks = future.result()
+                yield plan, [(number, self._received(future)) for number, future in futures]
             except BrokenProcessPool as error:
-                raise RuntimeError("The process that draws the clips ended unexpectedly.") from error
-            yield plan, frames, masks
+                raise RuntimeError("A process that draws the clips ended unexpectedly.") from error
+
+    def _received(self, future: Future[Drawn]) -> Clip:
+        clip, process, skipped = future.result()
+        self._skipped[process] = max(skipped, self._skipped.get(process, 0))
+        return clip
 
     def close(self) -> None:
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        if self._pool is not None:
+            self._pool.shutdown(wait=True, cancel_futures=True)

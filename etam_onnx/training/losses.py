@@ -1,22 +1,23 @@
 """What a predicted mask costs. Logits and targets are (B, K, h, w) and (B, 1, h, w); every result is (B, K).
 
-The weights follow SAM 2: focal 20, dice 1, predicted IoU (L1) 1, presence (binary cross-entropy) 1.
-Targets are soft: the share of each low-resolution cell that the object covers.
+The forms are those of SAM 2; their weights are in the recipe. Targets may be soft: the share of each cell that
+the object covers.
 """
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-FOCAL_WEIGHT = 20.0
-DICE_WEIGHT = 1.0
 
+def focal_loss(logits: Tensor, target: Tensor, alpha: float = 0.25) -> Tensor:
+    """Cross-entropy times (probability - target)^2, pixel mean (Lin et al. 2017, gamma 2).
 
-def focal_loss(logits: Tensor, target: Tensor) -> Tensor:
-    """Half of cross-entropy times (probability - target)^2, pixel mean (Lin et al. 2017, soft targets)."""
+    Positive pixels weigh `alpha`, negative ones 1 - `alpha`.
+    """
     target = target.expand_as(logits)
     entropy = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
-    return 0.5 * (entropy * (logits.sigmoid() - target).square()).flatten(2).mean(2)
+    balance = alpha * target + (1 - alpha) * (1 - target)
+    return (balance * entropy * (logits.sigmoid() - target).square()).flatten(2).mean(2)
 
 
 def dice_loss(logits: Tensor, target: Tensor) -> Tensor:
@@ -27,10 +28,10 @@ def dice_loss(logits: Tensor, target: Tensor) -> Tensor:
     return 1 - (2 * overlap + 1) / (areas + 1)
 
 
-def mask_loss(logits: Tensor, target: Tensor) -> Tensor:
-    """20 focal + dice, in float32 whatever the precision of the logits."""
+def mask_loss(logits: Tensor, target: Tensor, focal: float = 20.0, dice: float = 1.0, alpha: float = 0.25) -> Tensor:
+    """focal + dice with their weights, in float32 whatever the precision of the logits."""
     logits, target = logits.float(), target.float()
-    return FOCAL_WEIGHT * focal_loss(logits, target) + DICE_WEIGHT * dice_loss(logits, target)
+    return focal * focal_loss(logits, target, alpha) + dice * dice_loss(logits, target)
 
 
 def overlap_of(logits: Tensor, target: Tensor) -> Tensor:
@@ -44,9 +45,3 @@ def overlap_of(logits: Tensor, target: Tensor) -> Tensor:
 def presence_loss(logit: Tensor, present: Tensor) -> Tensor:
     """Binary cross-entropy of the presence logit (B, 1) against a boolean (B,); (B,)."""
     return F.binary_cross_entropy_with_logits(logit[:, 0].float(), present.float(), reduction="none")
-
-
-def mean_where(values: Tensor, where: Tensor) -> Tensor:
-    """Mean of `values` (B,) over the samples where the boolean `where` (B,) holds; 0 if there is none."""
-    chosen = where.to(values.dtype)
-    return (values * chosen).sum() / chosen.sum().clamp(min=1)

@@ -4,6 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+SLOW = (0.08, 0.8)  # radians per frame, the range that rates are drawn from
+QUICK = (0.25, 0.9)
+BRIEF = (1.5, 3.0)
+
 
 @dataclass(frozen=True)
 class Swing:
@@ -17,8 +21,9 @@ class Swing:
         return float(self.amplitude * (np.sin(self.rate * time + self.phase) - np.sin(self.phase)))
 
     @staticmethod
-    def draw(rng: np.random.Generator, amplitude: float) -> "Swing":
-        rate = float(np.exp(rng.uniform(np.log(0.08), np.log(0.8))))
+    def draw(rng: np.random.Generator, amplitude: float, rates: tuple[float, float] = SLOW) -> "Swing":
+        """`rates`: least and most, in radians per frame."""
+        rate = float(np.exp(rng.uniform(np.log(rates[0]), np.log(rates[1]))))
         return Swing(amplitude * rng.uniform(0.2, 1.0), rate, rng.uniform(0, 2 * np.pi))
 
 
@@ -33,17 +38,18 @@ class Motion:
     angle: Swing
 
     @staticmethod
-    def draw(rng: np.random.Generator, reach: float, zoom: float, turn: float) -> "Motion":
+    def draw(
+        rng: np.random.Generator, reach: float, zoom: float, turn: float, rates: tuple[float, float] = SLOW
+    ) -> "Motion":
         """`reach`: largest translation amplitude in pixels; `zoom`: of the log scale; `turn`: radians."""
         calm = rng.uniform() < 0.1  # some things hardly move
         reach = reach * (0.05 if calm else rng.uniform(0.1, 1.0))
-        swing = Swing.draw
         return Motion(
-            swing(rng, reach),
-            swing(rng, reach * rng.uniform(0.2, 1.0)),
-            swing(rng, zoom),
-            swing(rng, zoom * 0.4),
-            swing(rng, turn),
+            Swing.draw(rng, reach, rates),
+            Swing.draw(rng, reach * rng.uniform(0.2, 1.0), rates),
+            Swing.draw(rng, zoom, rates),
+            Swing.draw(rng, zoom * 0.4, rates),
+            Swing.draw(rng, turn, rates),
         )
 
     def matrix(self, time: float, centre: tuple[float, float]) -> np.ndarray:

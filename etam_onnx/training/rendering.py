@@ -1,6 +1,7 @@
 """Lays warped pictures over a frame. Every 3x3 matrix maps picture pixels (x, y, 1) to frame pixels."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -56,12 +57,28 @@ def reading_grid(
     )
 
 
+def picture_places(matrix: np.ndarray, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Picture coordinates of the frame pixels (x, y), any shape."""
+    inverse = np.linalg.inv(matrix)
+    return (
+        inverse[0, 0] * x + inverse[0, 1] * y + inverse[0, 2],
+        inverse[1, 0] * x + inverse[1, 1] * y + inverse[1, 2],
+    )
+
+
 def _window(sprite: Sprite, matrix: np.ndarray, size: int, spread: int) -> tuple[int, int, int, int] | None:
     corners = np.array([[0, sprite.width, sprite.width, 0], [0, 0, sprite.height, sprite.height], [1, 1, 1, 1]])
     x, y = (matrix @ corners)[:2]
     left, top = max(0, int(x.min()) - spread), max(0, int(y.min()) - spread)
     right, bottom = min(size, int(x.max()) + spread + 1), min(size, int(y.max()) + spread + 1)
     return (left, top, right - left, bottom - top) if right > left and bottom > top else None
+
+
+class Laid(NamedTuple):
+    """What a sprite covers of a frame: its `alpha` and that of its part, uint8 (S, S)."""
+
+    alpha: np.ndarray
+    part: np.ndarray | None
 
 
 def lay_sprite(
@@ -72,8 +89,8 @@ def lay_sprite(
     time: float,
     streak: np.ndarray | None = None,
     opacity: float = 1.0,
-) -> np.ndarray:
-    """Draws the sprite onto `frame` (uint8 RGB, S x S, changed in place); returns its alpha, uint8 (S, S).
+) -> Laid:
+    """Draws the sprite onto `frame` (uint8 RGB, S x S, changed in place).
 
     `streak` is a kernel of motion blur for the sprite alone; `opacity` below 1 makes it see-through.
     """
@@ -82,30 +99,34 @@ def lay_sprite(
     if wave is not None:
         spread += int(wave.amplitude * np.abs(matrix[:2, :2]).sum(axis=1).max()) + 1
     alpha = np.zeros((size, size), np.uint8)
+    part = None if sprite.part is None else np.zeros((size, size), np.uint8)
     window = _window(sprite, matrix, size, spread)
     if window is None:
-        return alpha
+        return Laid(alpha, part)
     left, top, width, height = window
+    inside = (slice(top, top + height), slice(left, left + width))
+    warped = [sprite.rgba] if sprite.part is None else [sprite.rgba, sprite.part]
     if wave is None:
-        placed = np.array([[1, 0, -left], [0, 1, -top], [0, 0, 1]]) @ matrix
-        patch = cv2.warpAffine(sprite.rgba, placed[:2], (width, height), flags=cv2.INTER_LINEAR)
+        placed = (np.array([[1, 0, -left], [0, 1, -top], [0, 0, 1]]) @ matrix)[:2]
+        warped = [cv2.warpAffine(picture, placed, (width, height), flags=cv2.INTER_LINEAR) for picture in warped]
     else:
         x, y = reading_grid(matrix, left, top, width, height)
         coarse = reading_grid(matrix, left, top, width, height, coarse=True)
         right, down = wave.bend(*coarse, sprite.width, sprite.height, time)
-        x += enlarged(right, width, height)
-        y += enlarged(down, width, height)
-        patch = cv2.remap(sprite.rgba, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+        x, y = x + enlarged(right, width, height), y + enlarged(down, width, height)
+        warped = [cv2.remap(w, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT) for w in warped]
     if streak is not None:
-        patch = cv2.filter2D(patch, -1, streak, borderType=cv2.BORDER_CONSTANT)
-    below = frame[top : top + height, left : left + width]
+        warped = [cv2.filter2D(picture, -1, streak, borderType=cv2.BORDER_CONSTANT) for picture in warped]
+    patch = warped[0]
     cover = cv2.merge([patch[..., 3]] * 3)
     colour = np.ascontiguousarray(patch[..., :3])
     if opacity < 1:
         cover, colour = cv2.convertScaleAbs(cover, alpha=opacity), cv2.convertScaleAbs(colour, alpha=opacity)
-    below[:] = cv2.add(cv2.multiply(below, cv2.bitwise_not(cover), scale=1 / 255), colour)
-    alpha[top : top + height, left : left + width] = patch[..., 3]
-    return alpha
+    frame[inside] = cv2.add(cv2.multiply(frame[inside], cv2.bitwise_not(cover), scale=1 / 255), colour)
+    alpha[inside] = patch[..., 3]
+    if part is not None:
+        part[inside] = warped[1]
+    return Laid(alpha, part)
 
 
 def streak_kernel(x: float, y: float) -> np.ndarray | None:
@@ -149,10 +170,11 @@ class Look:
             flicker=0.03 * strength * float(rng.uniform()),
         )
 
-    def apply(self, frame: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """uint8 RGB (S, S, 3) -> the same, recoloured."""
+    def apply(self, frame: np.ndarray, rng: np.random.Generator, light: np.ndarray | float = 1.0) -> np.ndarray:
+        """uint8 RGB (S, S, 3) -> the same, recoloured; `light` (3,) multiplies red, green and blue."""
         steps = np.arange(256, dtype=np.float32)[:, None]
-        curve = 255 * (steps / 255) ** self.gamma * self.gain * (1 + self.flicker * rng.standard_normal())
+        gain = self.gain * light * (1 + self.flicker * rng.standard_normal())
+        curve = 255 * (steps / 255) ** self.gamma * gain
         table = (curve + self.offset).clip(0, 255).astype(np.uint8)
         frame = cv2.LUT(frame, table.reshape(1, 256, 3))
         if abs(self.saturation - 1) > 0.02:

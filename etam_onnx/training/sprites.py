@@ -1,18 +1,20 @@
 """Things that can be laid over a picture: cut-out objects, textured shapes and bars. Drawn with OpenCV."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
-from .images import MaskedImage
+from .images import MaskedImage, source_weights
 
 
 @dataclass(frozen=True)
 class Sprite:
-    """Premultiplied RGBA uint8 (h, w, 4) with a transparent margin."""
+    """Premultiplied RGBA uint8 (h, w, 4) with a transparent margin; `part` (h, w): 255 in a piece of it, if asked."""
 
     rgba: np.ndarray
+    part: np.ndarray | None = None
 
     @property
     def height(self) -> int:
@@ -97,3 +99,21 @@ def bar(rng: np.random.Generator, photograph: np.ndarray) -> Sprite:
     width = int(rng.integers(10, 40))
     rgb = np.ascontiguousarray(_texture(rng, 96, photograph)[:, :width])
     return _premultiplied(rgb, np.full((96, width), 255, np.uint8))
+
+
+class Album:
+    """The photographs that scenes are made of, drawn with the weights of their sources."""
+
+    def __init__(self, images: Sequence[MaskedImage]) -> None:
+        self.images = list(images)
+        self.weights = source_weights(self.images)
+
+    def draw_image(self, rng: np.random.Generator) -> MaskedImage:
+        return self.images[int(rng.choice(len(self.images), p=self.weights))]
+
+    def draw_sprite(self, rng: np.random.Generator, shapes: float) -> Sprite:
+        """A cut-out object or, as often as the share `shapes` says, a textured shape."""
+        image = self.draw_image(rng)
+        if rng.uniform() < shapes:
+            return random_shape(rng, image.image)
+        return cut_out(image, int(rng.choice(image.objects)))

@@ -1,7 +1,8 @@
 """The loss of a batch of clips: prompt the first frame, track through the rest, as the tracker will do it.
 
 Knows the memory rules (rows by frame distance, raw features into memory, three masks without a prompt) but
-nothing about schedules or files. S is the frame size in pixels, h = S / 4, C the model width.
+nothing about schedules, files or processes. The encoder runs once per frame; everything else once per object.
+S is the frame size in pixels, h = S / 4, C the model width.
 """
 
 from dataclasses import dataclass
@@ -10,31 +11,24 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from ..model.efficienttam import Decoded, EfficientTAM
-from .losses import mask_loss, mean_where, overlap_of, presence_loss
-from .prompts import Points, corrective_click, first_click, loose_box
+from .batch import Batch
+from .course import Course
+from .losses import mask_loss, overlap_of, presence_loss
+from .matching import Matching
+from .prompts import Points, corrective_click, first_click, loose_box, uniform_click
+from .recipes import Losses, Prompting
 
 PROMPTED_ROW = 6
 RECENT_ROWS = 6
 ABSENT_LOGIT = -32.0  # of a frame without the object; the runtime uses -1024, which trains badly in half precision
-KINDS = ("mask", "click", "box")
-KIND_SHARES = (0.7, 0.2, 0.1)
-CORRECTION_SHARE = 0.12
-
-
-@dataclass(frozen=True)
-class Batch:
-    """`frames` uint8 RGB (B, T, S, S, 3), `masks` bool (B, T, S, S), `times` in frames, shared by all."""
-
-    frames: Tensor
-    masks: Tensor
-    times: tuple[int, ...]
 
 
 @dataclass
 class Answer:
-    """What a frame leaves behind: low-resolution logits (B, 1, h, h) and the pointer (B, C)."""
+    """What a frame leaves behind: low-resolution logits (N, 1, h, h) and the pointer (N, C)."""
 
     logits: Tensor
     pointer: Tensor
@@ -42,7 +36,7 @@ class Answer:
 
 @dataclass
 class Remembered:
-    """A memory (B, g * g, 64) with its pointer (B, C), frame time and whether the frame was prompted."""
+    """A memory (N, g * g, 64) with its pointer (N, C), frame time and whether the frame was prompted."""
 
     memory: Tensor
     pointer: Tensor
@@ -50,137 +44,199 @@ class Remembered:
     prompted: bool
 
 
-class ClipLoss:
-    """Accumulates the terms of one batch. Create one per step; `total` is what to differentiate."""
+@dataclass(frozen=True)
+class Truth:
+    """Of P frames of objects: `cells` (P, 1, h, h) covered shares, `masks` bool (P, S, S), `present` bool (P,)."""
 
-    def __init__(self, model: EfficientTAM, batch: Batch, rng: np.random.Generator, teaching: float = 0.0) -> None:
-        """`teaching`: share of the frames whose memory is written from the true mask instead of the predicted."""
-        self.model, self.batch, self.rng, self.teaching = model, batch, rng, teaching
+    cells: Tensor
+    masks: Tensor
+    present: Tensor
+
+
+class ClipLoss:
+    """The terms of the loss of one batch. Create one per batch; `total` is what to differentiate.
+
+    Every term is its sum over this batch times its weight, divided by `divisors[term]`, which counts the whole
+    step (see `course.divisors`); so terms and gradients of the batches of a step add up.
+    """
+
+    def __init__(
+        self,
+        model: EfficientTAM,
+        batch: Batch,
+        course: Course,
+        losses: Losses,
+        prompting: Prompting,
+        divisors: dict[str, float],
+        matching: Matching | None = None,
+    ) -> None:
+        self.model, self.batch, self.course = model, batch, course
+        self.losses, self.prompting, self.divisors = losses, prompting, divisors
         pixels = batch.frames.flatten(0, 1).permute(0, 3, 1, 2).float()
-        count = batch.frames.shape[:2]
-        self.features = model.encode_image(pixels).unflatten(0, count)
-        self.targets = F.avg_pool2d(batch.masks.flatten(0, 1)[:, None].float(), 4).unflatten(0, count)
-        self.present = self.targets.flatten(2).sum(2) >= 2  # (B, T); fewer cells are no visible object
-        self.true = batch.masks.numpy()
-        self.terms: dict[str, list[Tensor]] = {"mask": [], "iou": [], "presence": []}
-        self.tracked_overlap: list[Tensor] = []
+        self.encoded = model.encode_image(pixels).unflatten(0, batch.frames.shape[:2])
+        self.device = pixels.device
+        self.cells = F.avg_pool2d(batch.masks.flatten(0, 1)[:, None].float(), 4).unflatten(0, batch.masks.shape[:2])
+        self.present = torch.from_numpy(batch.present).to(self.device)
+        zero = pixels.new_zeros(())
+        self.terms: dict[str, Tensor] = {name: zero for name in divisors}
+        self.overlap_sum, self.overlap_count = zero, zero
+        if matching is not None and batch.surfaces is not None and len(batch.times) > 1:
+            self._add("matching", losses.matching * matching.sum(self.encoded[batch.surfaced], batch.surfaces))
 
     def total(self) -> Tensor:
-        """Mean over the decoded frames of mask loss + IoU error + presence loss."""
-        return sum((torch.stack(values).mean() for values in self.terms.values()), torch.zeros(()))
+        """The sum of all terms."""
+        return torch.stack(list(self.terms.values())).sum()
 
-    def overlap(self) -> float:
-        """Mean IoU of the chosen masks over tracked frames that show the object."""
-        return float(torch.stack(self.tracked_overlap).mean()) if self.tracked_overlap else float("nan")
+    def _add(self, term: str, value: Tensor) -> None:
+        self.terms[term] = self.terms[term] + value / max(self.divisors[term], 1.0)
 
-    def _judge(self, out: Decoded, target: Tensor, present: Tensor, mode: str) -> Tensor:
-        """Adds the terms of decoded frames; returns the mask of each that a tracker would choose, (B,).
+    def _features(self, time: int) -> Tensor:
+        """Raw features of a frame, once per object: (N, C, g, g)."""
+        return self.encoded[self.batch.owner, time]
 
-        `mode`: "several" (three masks, only the best is corrected), "tracked" (all are), "single" (mask 0).
+    def _truth(self, time: int | None) -> Truth:
+        """Of all objects at one frame, or, without a time, at all frames, one after the other."""
+        if time is None:
+            return Truth(self.cells.flatten(0, 1), self.batch.masks.flatten(0, 1), self.present.flatten())
+        return Truth(self.cells[:, time], self.batch.masks[:, time], self.present[:, time])
+
+    def _costs(self, logits: Tensor, truth: Truth) -> tuple[Tensor, Tensor]:
+        """Mask loss and overlap of logits (P, K, h, h) with the truth, each (P, K)."""
+        if self.losses.soft:
+            return self._compare(logits, truth.cells)
+        # At full size every intermediate would be kept for the gradient; it is computed again instead.
+        return checkpoint(self._compare_enlarged, logits, truth.masks, use_reentrant=False, preserve_rng_state=False)
+
+    def _compare(self, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        rules = self.losses
+        return mask_loss(logits, target, rules.focal, rules.dice, rules.focal_alpha), overlap_of(logits, target)
+
+    def _compare_enlarged(self, logits: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
+        large = F.interpolate(logits.float(), masks.shape[-2:], mode="bilinear", align_corners=False)
+        return self._compare(large, masks[:, None].float())
+
+    def _judge(self, out: Decoded, truth: Truth, mode: str, weight: float) -> Tensor:
+        """Adds the terms of decoded frames; returns the mask of each that a tracker would choose, (P,).
+
+        `mode`: "several" (three masks after an ambiguous prompt), "tracked" (three without one), "single" (mask 0).
         """
-        costs, actual = mask_loss(out.mask_logits, target), overlap_of(out.mask_logits, target)
-        errors = (out.iou.float() - actual).abs()
+        rules, present = self.losses, truth.present
         if mode == "single":
-            chosen = torch.zeros(len(costs), dtype=torch.long)
-            cost, error = costs[:, 0], errors[:, 0]
+            chosen = torch.zeros(len(present), dtype=torch.long, device=self.device)
+            costs, actual = self._costs(out.mask_logits[:, :1], truth)
+            cost, error = costs[:, 0], (out.iou[:, 0].float() - actual[:, 0]).abs()
         else:
-            chosen = 1 + out.iou[:, 1:].detach().argmax(1)
-            best, error = costs[:, 1:].min(1).values, errors[:, 1:].mean(1)
-            tracked = mode == "tracked"
-            cost = 0.5 * best + 0.5 * costs.mean(1) if tracked else 0.95 * best + 0.05 * costs[:, 1:].mean(1)
-            if tracked and present.any():
-                self.tracked_overlap.append(mean_where(actual[torch.arange(len(costs)), chosen], present))
-        self.terms["presence"].append(presence_loss(out.presence, present).mean())
-        self.terms["mask"].append(mean_where(cost, present))
-        self.terms["iou"].append(mean_where(error, present))
+            others = rules.others_tracked if mode == "tracked" else rules.others
+            first = 0 if others and mode == "tracked" else 1  # nothing else trains mask 0 while tracking
+            costs, actual = self._costs(out.mask_logits[:, first:], truth)
+            cost = (1 - others) * costs[:, 1 - first :].min(1).values
+            if others:
+                cost = cost + others * costs.mean(1)
+            actual = actual[:, 1 - first :]
+            error = (out.iou[:, 1:].float() - actual).abs().mean(1)
+            best = out.iou[:, 1:].detach().argmax(1)
+            chosen = 1 + best
+            if mode == "tracked":
+                self.overlap_sum = self.overlap_sum + (actual.gather(1, best[:, None])[:, 0] * present).sum()
+                self.overlap_count = self.overlap_count + present.sum()
+        self._add("mask", weight * (cost * present).sum())
+        if rules.iou:
+            self._add("iou", weight * rules.iou * (error * present).sum())
+        self._judge_presence(out, present, weight)
         return chosen
 
+    def _judge_presence(self, out: Decoded, present: Tensor, weight: float) -> None:
+        if self.losses.presence:
+            self._add("presence", weight * self.losses.presence * presence_loss(out.presence, present).sum())
+
     def _decode(self, fused: Tensor, time: int, mode: str, points: Points | None, mask_input: Tensor | None) -> Answer:
-        """Decodes one frame of each clip, adds its terms and returns the answer that a tracker would keep."""
-        xy, labels = (None, None) if points is None else (points.xy, points.labels)
+        """Decodes one frame of each object, adds its terms and returns the answer that a tracker would keep."""
+        xy, labels = (None, None) if points is None else (points.xy.to(self.device), points.labels.to(self.device))
         out = self.model.decode(fused, xy, labels, mask_input)
-        present = self.present[:, time]
-        chosen = self._judge(out, self.targets[:, time], present, mode)
-        rows, shown = torch.arange(len(chosen)), present[:, None]
+        truth = self._truth(time)
+        chosen = self._judge(out, truth, mode, 1.0)
+        rows = torch.arange(len(chosen), device=self.device)
+        predicted = self.losses.feedback and self.losses.presence > 0
+        shown = out.presence > 0 if predicted else truth.present[:, None]
         logits = torch.where(shown[..., None, None], out.mask_logits[rows, chosen][:, None].float(), ABSENT_LOGIT)
         return Answer(logits, torch.where(shown, out.pointers[rows, chosen], self.model.no_obj_ptr))
 
     def _prompt_every_frame(self, kind: str) -> None:
         """Trains a click or a box on every frame by itself, as on single images; cheap beside the encoder."""
-        fused, true = (
-            self.model.without_memory(self.features.flatten(0, 1)),
-            self.true.reshape(-1, *self.true.shape[2:]),
-        )
-        points = loose_box(true, self.rng) if kind == "box" else first_click(true, self.rng)
-        out = self.model.decode(fused, points.xy, points.labels)
+        true = self.batch.true.reshape(-1, *self.batch.true.shape[2:])
+        frames = len(self.batch.times)
+        points = self._first_points(kind, true, [rng for rng in self.batch.randoms for _ in range(frames)])
+        fused = self.model.without_memory(self.encoded[self.batch.owner].flatten(0, 1))
+        out = self.model.decode(fused, points.xy.to(self.device), points.labels.to(self.device))
         mode = "single" if kind == "box" else "several"
-        self._judge(out, self.targets.flatten(0, 1), self.present.flatten(0, 1), mode)
+        self._judge(out, self._truth(None), mode, self.course.every_frame_weight)
+
+    def _first_points(self, kind: str, true: np.ndarray, randoms: list[np.random.Generator]) -> Points:
+        draw = loose_box if kind == "box" else first_click
+        return draw(true, randoms, self.prompting.uniform)
 
     def _prompt_with_mask(self) -> Answer:
-        """The given mask is the answer; its decoding is trained a little, for the pointer and presence."""
+        """The given mask is the answer; its decoding may be trained a little, for the pointer and presence."""
         mask = self.batch.masks[:, :1].float()
-        out = self.model.decode(self.features[:, 0], mask_input=self.model.mask_downsample(mask))
-        present = self.present[:, 0]
-        self.terms["presence"].append(presence_loss(out.presence, present).mean())
-        self.terms["mask"].append(
-            0.3 * mean_where(mask_loss(out.mask_logits[:, :1], self.targets[:, 0])[:, 0], present)
-        )
-        return Answer(20 * self.targets[:, 0] - 10, out.pointers[:, 0])
+        out = self.model.decode(self._features(0), mask_input=self.model.mask_downsample(mask))
+        weight, truth = self.losses.mask_prompt, self._truth(0)
+        if weight:
+            costs, _ = self._costs(out.mask_logits[:, :1], truth)
+            self._add("mask", weight * (costs[:, 0] * truth.present).sum())
+            self._judge_presence(out, truth.present, 1.0)
+        return Answer(20 * truth.cells - 10, out.pointers[:, 0])
 
     def _prompt_with_points(self, kind: str) -> Answer:
-        fused, true = self.model.without_memory(self.features[:, 0]), self.true[:, 0]
-        if kind == "box":
-            points = loose_box(true, self.rng)
-            return self._decode(fused, 0, "single", points, None)
-        points = first_click(true, self.rng)
-        answer = self._decode(fused, 0, "several", points, None)
-        for _ in range(int(self.rng.choice(3, p=(0.6, 0.25, 0.15)))):
-            points = points.and_then(self._correction(answer, 0))
-            answer = self._decode(fused, 0, "single", points, answer.logits.detach().clamp(-32, 32))
+        fused = self.model.without_memory(self._features(0))
+        points = self._first_points(kind, self.batch.true[:, 0], list(self.batch.randoms))
+        answer = self._decode(fused, 0, "single" if len(points) > 1 else "several", points, None)
+        return self._correct(answer, fused, 0, points)
+
+    def _correct(self, answer: Answer, fused: Tensor, time: int, points: Points | None) -> Answer:
+        """Clicks into the error and decodes again, as often as the course says for this frame."""
+        for _ in range(self.course.clicks[time]):
+            click = self._correction(answer, time)
+            points = click if points is None else points.and_then(click)
+            before = answer.logits if self.losses.feedback else answer.logits.detach()
+            mode = "single" if len(points) > 1 else "several"
+            answer = self._decode(fused, time, mode, points, before.clamp(-32, 32))
         return answer
 
     def _correction(self, answer: Answer, time: int) -> Points:
-        predicted = (answer.logits.detach()[:, 0] > 0).numpy()
-        return corrective_click(predicted, (self.targets[:, time, 0] > 0.5).numpy(), 4, self.rng)
+        logits, true = answer.logits.detach(), self.batch.true[:, time]
+        if self.prompting.uniform:
+            large = F.interpolate(logits, true.shape[-2:], mode="bilinear", align_corners=False)
+            predicted = (large[:, 0] > 0).cpu().numpy()
+            return uniform_click(predicted, true, self.prompting.from_truth, self.batch.randoms)
+        low = (self.cells[:, time, 0] > 0.5).cpu().numpy()
+        return corrective_click((logits[:, 0] > 0).cpu().numpy(), low, 4, self.batch.randoms)
 
-    def run(self, kind: str, correct_at: int | None = None) -> "ClipLoss":
-        """Prompts frame 0 with a mask, clicks or a box and tracks; corrects frame `correct_at` by a click."""
-        times = self.batch.times
-        if kind == "mask":
-            answer = self._prompt_with_mask()
-            self._prompt_every_frame("box" if self.rng.uniform() < 0.4 else "click")
-        else:
-            answer = self._prompt_with_points(kind)
-        memory = self.model.encode_memory(self.features[:, 0], self._kept(answer, 0), True)
-        remembered = [Remembered(memory, answer.pointer, times[0], True)]
+    def run(self) -> "ClipLoss":
+        """Prompts frame 0, tracks through the others and corrects some, following the course."""
+        times, course = self.batch.times, self.course
+        answer = self._prompt_with_mask() if course.kind == "mask" else self._prompt_with_points(course.kind)
+        if course.every_frame is not None:
+            self._prompt_every_frame(course.every_frame)
+        remembered: list[Remembered] = []
         for index in range(1, len(times)):
-            features = self.features[:, index]
-            fused = self._fuse(features, remembered, times[index])
+            remembered.append(self._remember(answer, index - 1))
+            fused = self._fuse(self._features(index), remembered, times[index])
             answer = self._decode(fused, index, "tracked", None, None)
-            corrected = index == correct_at
-            if corrected:
-                click, before = self._correction(answer, index), answer.logits.detach().clamp(-32, 32)
-                answer = self._decode(fused, index, "several", click, before)
-            if index + 1 < len(times):
-                memory = self.model.encode_memory(features, self._kept(answer, index), corrected)
-                remembered.append(Remembered(memory, answer.pointer, times[index], corrected))
+            answer = self._correct(answer, fused, index, None)
         return self
 
-    def _kept(self, answer: Answer, time: int) -> Tensor:
-        """The logits that memory is written from. Masks that mean nothing yet would teach not to trust memory."""
-        if self.rng.uniform() < self.teaching:
-            return 20 * self.targets[:, time] - 10
-        return answer.logits.detach()
+    def _remember(self, answer: Answer, index: int) -> Remembered:
+        """Writes memory. Masks that mean nothing yet would teach not to trust it, hence the taught frames."""
+        logits = 20 * self.cells[:, index] - 10 if self.course.taught[index] else answer.logits
+        prompted = index == 0 or self.course.clicks[index] > 0
+        feedback = self.losses.feedback
+        memory = self.model.encode_memory(
+            self._features(index), logits if feedback else logits.detach(), prompted and not feedback
+        )
+        return Remembered(memory, answer.pointer, self.batch.times[index], prompted)
 
     def _fuse(self, features: Tensor, remembered: list[Remembered], time: int) -> Tensor:
         seen = [(m, PROMPTED_ROW if m.prompted else time - m.time - 1) for m in remembered]
         near = [(m, row) for m, row in seen if m.prompted or row < RECENT_ROWS]
         pointers = torch.stack([m.pointer for m in remembered], 1)
         return self.model.attend(features, [m.memory for m, _ in near], [row for _, row in near], pointers)
-
-
-def draw_kind(rng: np.random.Generator, frames: int) -> tuple[str, int | None]:
-    """How this step prompts: one of KINDS, and the index of a corrected frame or None."""
-    kind = KINDS[int(rng.choice(len(KINDS), p=KIND_SHARES))]
-    corrected = frames > 2 and rng.uniform() < CORRECTION_SHARE
-    return kind, int(rng.integers(1, frames)) if corrected else None

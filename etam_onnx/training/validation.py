@@ -1,6 +1,6 @@
 """Held-out synthetic clips and how well a model tracks through them. Never reads evaluation sequences."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 
@@ -10,8 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..model import EfficientTAM
-from .clips import Clip, ClipMaker
-from .images import MaskedImage
+from .clips import Clip, ClipSource
 from .prompts import first_click
 from .unroll import ABSENT_LOGIT, PROMPTED_ROW, RECENT_ROWS
 
@@ -29,18 +28,19 @@ class Scores:
     presence: float
 
 
-def validation_clips(images: Sequence[MaskedImage], count: int, size: int, frames: int, stride: int = 2) -> list[Clip]:
-    """The same clips every time: `count` clips of `frames` frames `stride` time units apart, size x size."""
-    maker = ClipMaker(images)
+def validation_clips(
+    source: ClipSource, numbers: Iterable[int], size: int, frames: int, stride: int = 2
+) -> list[tuple[int, Clip]]:
+    """The same clips every time, with their numbers: `frames` frames `stride` time units apart, size x size."""
     times = range(0, frames * stride, stride)
-    return [maker.make([VALIDATION_SEED, index], size, times) for index in range(count)]
+    return [(number, source.make([VALIDATION_SEED, number], size, times, 1)) for number in numbers]
 
 
 def _full_overlap(logits: Tensor, true: Tensor) -> Tensor:
     """IoU (B,) of logits (B, 1, h, h), enlarged, with boolean masks (B, S, S); 1 if both are empty."""
     predicted = F.interpolate(logits.float(), true.shape[-2:], mode="bilinear", align_corners=False)[:, 0] > 0
     both, either = (predicted & true).flatten(1).sum(1), (predicted | true).flatten(1).sum(1)
-    return torch.where(either > 0, both / either.clamp(min=1), torch.ones(len(true)))
+    return torch.where(either > 0, both / either.clamp(min=1), torch.ones(len(true), device=true.device))
 
 
 def track(model: EfficientTAM, frames: Tensor, first_mask: Tensor) -> tuple[Tensor, Tensor]:
@@ -72,24 +72,44 @@ def track(model: EfficientTAM, frames: Tensor, first_mask: Tensor) -> tuple[Tens
 
 
 @torch.no_grad()
-def validate(model: EfficientTAM, clips: Sequence[Clip], batch: int = 8, half: bool = True) -> Scores:
-    """Scores of a model on clips of one size and length; `half` runs it under bfloat16 autocast."""
+def sums(
+    model: EfficientTAM, clips: Sequence[tuple[int, Clip]], batch: int = 8, half: bool = True
+) -> list[tuple[float, int]]:
+    """(sum, count) of each of the scores on numbered clips of one size and length, on the model's device.
+
+    Only the first object of a clip is looked at. `half` runs the model under bfloat16 autocast. Parts of the
+    clips may be judged by different processes and added up.
+    """
+    device = next(model.parameters()).device
     was_training = model.training
     model.eval()
-    overlaps, clicks, presences = [], [], []
-    rng = np.random.default_rng(VALIDATION_SEED)
-    with torch.autocast("cpu", torch.bfloat16) if half else nullcontext():
+    found: list[list[Tensor]] = [[], [], []]
+    with torch.autocast(device.type, torch.bfloat16) if half else nullcontext():
         for start in range(0, len(clips), batch):
             part = clips[start : start + batch]
-            frames = torch.from_numpy(np.stack([c.frames for c in part])).permute(0, 1, 4, 2, 3).float()
-            true = torch.from_numpy(np.stack([c.masks for c in part]))
-            logits, presence = track(model, frames, true[:, :1].float())
-            for index in range(logits.shape[1]):
-                overlaps.append(_full_overlap(logits[:, index : index + 1], true[:, index + 1]))
-                presences.append((presence[:, index] > 0) == true[:, index + 1].flatten(1).any(1))
-            points = first_click(true[:, 0].numpy(), rng)
-            out = model.decode(model.without_memory(model.encode_image(frames[:, 0])), points.xy, points.labels)
+            frames = torch.from_numpy(np.stack([c.frames for _, c in part])).permute(0, 1, 4, 2, 3).float().to(device)
+            first = np.stack([c.masks[0, 0] for _, c in part])
+            true = torch.from_numpy(np.stack([c.masks[0] for _, c in part])).to(device)
+            if frames.shape[1] > 1:
+                logits, presence = track(model, frames, true[:, :1].float())
+                for index in range(logits.shape[1]):
+                    found[0].append(_full_overlap(logits[:, index : index + 1], true[:, index + 1]))
+                    found[2].append((presence[:, index] > 0) == true[:, index + 1].flatten(1).any(1))
+            points = first_click(first, [np.random.default_rng([VALIDATION_SEED, number]) for number, _ in part])
+            features = model.without_memory(model.encode_image(frames[:, 0]))
+            out = model.decode(features, points.xy.to(device), points.labels.to(device))
             best = 1 + out.iou[:, 1:].argmax(1)
-            clicks.append(_full_overlap(out.mask_logits[torch.arange(len(part)), best][:, None], true[:, 0]))
+            rows = torch.arange(len(part), device=device)
+            found[1].append(_full_overlap(out.mask_logits[rows, best][:, None], true[:, 0]))
     model.train(was_training)
-    return Scores(*(float(torch.cat(values).float().mean()) for values in (overlaps, clicks, presences)))
+    return [(float(torch.cat(v).double().sum()), sum(map(len, v))) if v else (0.0, 0) for v in found]
+
+
+def scores_of(sums_and_counts: Sequence[tuple[float, float]]) -> Scores:
+    """The means; nan where nothing was counted."""
+    return Scores(*(total / count if count else float("nan") for total, count in sums_and_counts))
+
+
+def validate(model: EfficientTAM, clips: Sequence[Clip], batch: int = 8, half: bool = True) -> Scores:
+    """Scores of a model on clips of one size and length; `half` runs it under bfloat16 autocast."""
+    return scores_of(sums(model, list(enumerate(clips)), batch, half))
