@@ -162,6 +162,22 @@ def test_youtube_vos_gets_its_overall_score(bundle: str, tmp_path: Path, capsys)
     assert f"G {mean['G']:.1f}" in capsys.readouterr().out
 
 
+def test_lvos_gets_its_overall_score(bundle: str, tmp_path: Path, capsys) -> None:
+    for name in ("a", "b"):
+        write_flat(tmp_path / "valid", name, {1: 0})
+    facts = {1: {"frame_range": {"start": 0, "end": 6, "frame_nums": 6}}}
+    write_meta(tmp_path / "valid" / "meta.json", {"a": facts, "b": facts})
+    words = ["vos", bundle, "--data", str(tmp_path / "valid"), "--json", str(tmp_path / "scores.json")]
+    assert evaluate(*words) == 0
+    assert "G" not in json.loads((tmp_path / "scores.json").read_text())["mean"]
+    (tmp_path / "valid" / "unseen_videos.txt").write_text("b\n")
+    assert evaluate(*words) == 0
+    scores = json.loads((tmp_path / "scores.json").read_text())
+    unseen = scores["sequences"]["b"]["1"]
+    assert scores["mean"]["J_unseen"] == pytest.approx(unseen["J"])
+    assert f"G {scores['mean']['G']:.1f}" in capsys.readouterr().out
+
+
 def test_interactive_in_both_modes(bundle: str, tmp_path: Path, capsys) -> None:
     write_video(tmp_path / "data" / "clip" / "images", tmp_path / "data" / "clip" / "masks", {1: 0, 2: 1})
     output = tmp_path / "run"

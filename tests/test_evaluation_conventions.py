@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from written_videos import write_flat, write_meta
 
-from etam_onnx.evaluation.categories import overall_score, seen_categories
+from etam_onnx.evaluation.categories import overall_of_videos, overall_score, seen_categories, unseen_videos
 from etam_onnx.evaluation.conventions import CONVENTIONS
 from etam_onnx.evaluation.layouts import read_dataset
-from etam_onnx.evaluation.scores import Score, SequenceScorer
+from etam_onnx.evaluation.scores import Score, SequenceScorer, score_sequence
 from etam_onnx.evaluation.sequences import Annotation, annotation_of
 
 SQUARE = np.zeros((20, 20), np.bool_)
@@ -84,7 +84,7 @@ def test_void_pixels_are_taken_out_of_both_masks() -> None:
     labels[:, 12:] = 255
     predicted = SQUARE.copy()
     predicted[4:12, 12:18] = True
-    scorer = SequenceScorer(CONVENTIONS["davis"])
+    scorer = SequenceScorer(CONVENTIONS["folders"])
     for frame in range(3):
         scorer.add(frame, {1: predicted}, annotation_of(labels, void=255))
     found = scorer.result()
@@ -92,10 +92,29 @@ def test_void_pixels_are_taken_out_of_both_masks() -> None:
     assert found[1].score == Score(100.0, 100.0)
 
 
+def test_davis_counts_255_as_background() -> None:
+    labels = SQUARE.astype(np.uint8)
+    labels[4:12, 12:16] = 255
+    predicted = SQUARE.astype(np.uint8)
+    predicted[4:12, 12:16] = 1
+    found = score_sequence("clip", [(predicted, labels)] * 3, convention=CONVENTIONS["davis"])
+    assert list(found) == [1] and found[1].j == pytest.approx(100 * 64 / 96)
+
+
 def test_a_masks_void_is_no_object_elsewhere() -> None:
     labels = np.full((4, 4), 255, np.uint8)
     assert list(annotation_of(labels).masks) == [255]
     assert not annotation_of(labels, void=255).masks
+
+
+def test_lvos_weighs_seen_and_unseen_videos_alike(tmp_path: Path) -> None:
+    scores = {"a": {1: Score(80.0, 70.0), 2: Score(60.0, 50.0)}, "b": {1: Score(20.0, 40.0)}}
+    assert unseen_videos(tmp_path) is None
+    (tmp_path / "unseen_videos.txt").write_text("b\nz\n")
+    unseen = unseen_videos(tmp_path)
+    assert unseen == {"b", "z"}
+    expected = {"J_seen": 70.0, "F_seen": 60.0, "J_unseen": 20.0, "F_unseen": 40.0, "G": 47.5}
+    assert overall_of_videos(scores, unseen) == expected
 
 
 def test_g_weighs_seen_and_unseen_categories_alike(tmp_path: Path) -> None:

@@ -124,6 +124,18 @@ def test_pictures_beside_palette_masks(tmp_path: Path) -> None:
         read_images(tmp_path)
 
 
+def test_pictures_that_are_called_alike_are_not_taken_for_one(tmp_path: Path) -> None:
+    for folder in ("one", "two"):
+        save(tmp_path / "sa" / folder / "sa_1.png", np.zeros((*SHAPE, 3), np.uint8))
+        (tmp_path / "sa" / folder / "sa_1.json").write_text('{"annotations": []}')
+    with pytest.raises(ValueError, match=r"two pictures are called sa_1: .*one.sa_1\.png and .*two.sa_1\.png"):
+        read_images(tmp_path / "sa")
+    write_palette(tmp_path / "palette")
+    save(tmp_path / "palette" / "images" / "b.png", np.zeros((*SHAPE, 3), np.uint8))
+    with pytest.raises(ValueError, match="two pictures are called b"):
+        read_images(tmp_path / "palette")
+
+
 def test_pictures_of_sa_1b(tmp_path: Path) -> None:
     for name in ("sa_2", "sa_1"):
         save(tmp_path / f"{name}.jpg", np.zeros((*SHAPE, 3), np.uint8))

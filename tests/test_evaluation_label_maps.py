@@ -66,6 +66,7 @@ def test_pairs_name_what_is_missing_or_of_another_size(tmp_path: Path) -> None:
     write_masks(tmp_path / "short", [0])
     write_masks(tmp_path / "small", [0, 1], size_hw=(3, 9))
     write_masks(tmp_path / "more", [0, 1, 2])
+    (tmp_path / "truth" / "._0.png").write_bytes(b"a resource fork")
     assert len(list(read_mask_pairs("clip", tmp_path / "more", tmp_path / "truth"))) == 2
     with pytest.raises(FileNotFoundError, match="sequence clip: there is no prediction for frame 00001"):
         list(read_mask_pairs("clip", tmp_path / "short", tmp_path / "truth"))
@@ -109,4 +110,6 @@ def test_the_worst_frame_of_each_third_is_kept_and_survives_json() -> None:
         worst.add(position, 5 * position, j, {2: np.full((2, 3), position > 2)})
     assert [(found.frame, found.j) for found in worst.result()] == [(5, 40.0), (20, 20.0), (30, 20.0)]
     again = WorstFrame.from_json(worst.result()[1].as_json())
-    assert again.frame == 20 and np.array_equal(again.masks[2], np.ones((2, 3), np.bool_))
+    assert again.frame == 20 and list(again.masks) == [2]
+    assert np.array_equal(again.masks[2], np.ones((2, 3), np.bool_))
+    assert again.as_json() == worst.result()[1].as_json()

@@ -22,7 +22,7 @@ def test_images_beside_masks(eval_video_dir: Path) -> None:
 
 
 @pytest.mark.parametrize("resolution", ["480p", "Full-Resolution"])
-def test_davis_leaves_out_void_and_brings_its_own_list(tmp_path: Path, resolution: str) -> None:
+def test_davis_takes_255_for_background_and_brings_its_own_list(tmp_path: Path, resolution: str) -> None:
     for name in ("bear", "camel", "dog"):
         images, masks = (tmp_path / folder / resolution / name for folder in ("JPEGImages", "Annotations"))
         write_video(images, masks, {1: 0, 2: 0}, annotated=[0, 4])
@@ -37,11 +37,20 @@ def test_davis_leaves_out_void_and_brings_its_own_list(tmp_path: Path, resolutio
     assert dataset.sequences[0].annotated_frames == [0, 4]
     truth = dataset.sequences[0].annotation(4)
     assert list(truth.masks) == [1, 2]
-    assert truth.void is not None and truth.void.sum() == 2 * 64
+    assert truth.void is None
     assert [sequence.name for sequence in read_dataset(tmp_path, names=["camel"]).sequences] == ["camel"]
-    (tmp_path / "mine.txt").write_text("camel\n\nbear\n")
+    (tmp_path / "mine.txt").write_text("camel\n\nbear\ncamel\n")
     listed = read_dataset(tmp_path, listed=tmp_path / "mine.txt")
     assert [sequence.name for sequence in listed.sequences] == ["camel", "bear"]
+
+
+def test_the_object_of_davis_2016_has_label_255(tmp_path: Path) -> None:
+    images, masks = (tmp_path / folder / "480p" / "bear" for folder in ("JPEGImages", "Annotations"))
+    write_video(images, masks, {1: 0})
+    for number in range(6):
+        save(masks / f"{number:05d}.png", 255 * scene(number, {1: 0})[1])
+    (sequence,) = read_dataset(tmp_path).sequences
+    assert {frame: list(found) for frame, found in sequence.first_masks().items()} == {0: [255]}
 
 
 def test_the_flat_layouts_are_told_apart_by_their_meta(tmp_path: Path) -> None:
@@ -94,6 +103,19 @@ def test_frames_are_in_the_order_of_their_numbers(tmp_path: Path) -> None:
     assert np.array_equal(sequence.annotation(10).masks[1], scene(10, {1: 0})[1] == 1)
 
 
+def test_frames_are_in_the_order_of_the_video(tmp_path: Path) -> None:
+    for number, name in enumerate(("a", "a1", "a2")):
+        frame, labels = scene(number, {1: 0})
+        save(tmp_path / "clip" / "images" / f"{name}.png", frame)
+        save(tmp_path / "clip" / "masks" / f"{name}.png", labels)
+    (tmp_path / "clip" / "masks" / "._a.png").write_bytes(b"a resource fork")
+    (sequence,) = read_dataset(tmp_path).sequences
+    assert sequence.frame_names == tuple(path.stem for path in sequence.frames.paths)
+    for number in sequence.annotated_frames:
+        shown = (sequence.frames[number] == scene(0, {1: 0})[0][10, 10]).all(axis=2)
+        assert np.array_equal(sequence.annotation(number).masks[1], shown)
+
+
 def test_what_is_missing_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="holds no sequence in a known layout"):
         read_dataset(tmp_path)
@@ -122,3 +144,10 @@ def test_a_damaged_meta_is_named(tmp_path: Path) -> None:
     (tmp_path / "meta.json").write_text('{"videos": ["clip"]}')
     with pytest.raises(ValueError, match=r"meta\.json is not a meta\.json with the objects of each video"):
         read_dataset(tmp_path)
+    (tmp_path / "meta.json").write_text('{"videos": {"clip": {"objects": {"1": null}}}}')
+    with pytest.raises(ValueError, match=r"meta\.json is not a meta\.json with the objects of each video"):
+        read_dataset(tmp_path)
+    for facts in ({"frame_range": {"start": 0}}, {"frame_range": 5}, {"frame_range": {"end": "last"}}):
+        write_meta(tmp_path / "meta.json", {"clip": {1: facts}})
+        with pytest.raises(ValueError, match=r"sequence clip: what meta\.json says of its objects does not fit"):
+            read_dataset(tmp_path)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from tiny_bundle import little_files, write_bundle
-from written_videos import write_video
+from written_videos import SIZE_HW, save, write_video
 
 from etam_onnx.cli.evaluate_records import RunFolder
 from etam_onnx.cli.evaluate_workers import run_all
@@ -79,6 +79,42 @@ def test_finished_videos_are_done_again_only_for_their_predictions(bundle: Path,
     assert all((output / "finished" / f"{name}.json").stat().st_mtime_ns == time for name, time in times.items())
     assert vos(bundle, data, "--output", output, "--predictions", masks) == 0
     assert sorted(folder.name for folder in masks.iterdir()) == list(NAMES)
+
+
+def test_a_video_that_has_changed_is_done_again(bundle: Path, data: Path, tmp_path: Path) -> None:
+    output = tmp_path / "run"
+    assert vos(bundle, data, "--output", output) == 0
+    times = {name: (output / "finished" / f"{name}.json").stat().st_mtime_ns for name in NAMES}
+    before = json.loads((output / "scores.json").read_text())["sequences"]
+    save(data / "b" / "masks" / "00002.png", np.ones(SIZE_HW, np.uint8))
+    assert vos(bundle, data, "--output", output) == 0
+    after = json.loads((output / "scores.json").read_text())["sequences"]
+    assert [name for name in NAMES if before[name] != after[name]] == ["b"]
+    assert all((output / "finished" / f"{name}.json").stat().st_mtime_ns == times[name] for name in "ac")
+
+
+def test_masks_of_another_run_are_not_taken_for_those_of_this_one(bundle: Path, data: Path, tmp_path: Path) -> None:
+    output, masks = tmp_path / "run", tmp_path / "masks"
+    assert vos(bundle, data, "--output", output, "--predictions", masks) == 0
+    expected = {path.relative_to(masks): path.read_bytes() for path in sorted(masks.rglob("*.png"))}
+    (masks / "b" / "00001.png").write_bytes((masks / "b" / "00003.png").read_bytes())
+    (masks / "c" / "00002.png").unlink()
+    time = (output / "finished" / "a.json").stat().st_mtime_ns
+    assert vos(bundle, data, "--output", output, "--predictions", masks) == 0
+    assert {path.relative_to(masks): path.read_bytes() for path in sorted(masks.rglob("*.png"))} == expected
+    assert (output / "finished" / "a.json").stat().st_mtime_ns == time
+
+
+def test_predictions_never_replace_what_is_not_theirs(bundle: Path, data: Path, tmp_path: Path, capsys) -> None:
+    everything = sorted(tmp_path.rglob("*"))
+    assert vos(bundle, data, "--predictions", data) == 1
+    assert "is part of the data set; name another folder for the predictions" in error(capsys)
+    (tmp_path / "mine" / "c").mkdir(parents=True)
+    (tmp_path / "mine" / "c" / "notes.txt").write_text("kept")
+    assert vos(bundle, data, "--predictions", tmp_path / "mine") == 1
+    assert "notes.txt is no predicted mask and would be lost; name another folder" in error(capsys)
+    assert (tmp_path / "mine" / "c" / "notes.txt").read_text() == "kept"
+    assert [path for path in sorted(tmp_path.rglob("*")) if "mine" not in path.parts] == everything
 
 
 def test_two_runs_are_not_mixed(bundle: Path, data: Path, tmp_path: Path, capsys) -> None:

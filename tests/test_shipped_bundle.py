@@ -23,14 +23,15 @@ def test_it_is_small_and_says_what_it_is() -> None:
 
 
 def test_it_follows_the_beetle_of_the_demo() -> None:
-    """Measured: mean IoU 0.77, the last frame 0.86; a mask that stays where it was misses the last frame entirely."""
+    """Measured: mean IoU 0.853 until the blade of grass, 0.813 over the whole clip, 0.82 on its last frame."""
     predictor = VideoPredictor("etam-nano")
     with DemoClip() as clip:
         state = predictor.init_state(clip)
         predictor.add_new_points_or_box(state, 0, 1, box=clip.box)
         overlaps = []
-        for frame, _, logits in predictor.propagate_in_video(state, max_frame_num_to_track=BEFORE_THE_BLADE):
+        for frame, _, logits in predictor.propagate_in_video(state):
             mask, truth = logits[0, 0] > 0, clip.truth(frame)
             overlaps.append((mask & truth).sum() / (mask | truth).sum())
-    assert np.mean(overlaps) > 0.65
-    assert overlaps[-1] > 0.65
+    assert np.mean(overlaps[: BEFORE_THE_BLADE + 1]) > 0.8
+    assert np.mean(overlaps) > 0.75
+    assert overlaps[-1] > 0.75

@@ -17,6 +17,7 @@ from test_training_clips import write_data_set  # noqa: E402
 from etam_onnx.runtime.run_lengths import coco_string, run_lengths  # noqa: E402
 from etam_onnx.training.clips import Clip  # noqa: E402
 from etam_onnx.training.data import PLAIN, Augmentation, Jitter, Mixture, open_source  # noqa: E402
+from etam_onnx.training.sources import open_sources  # noqa: E402
 
 FORWARDS = Augmentation(flip=0.0, degrees=0.0, shear=0.0, jitter=Jitter(), grey=0.0, backwards=0.0)
 BACKWARDS = Augmentation(flip=0.0, degrees=0.0, shear=0.0, jitter=Jitter(), grey=0.0, backwards=1.0)
@@ -288,6 +289,32 @@ def test_every_clip_is_augmented_alike_on_all_frames(tmp_path: Path) -> None:
         assert (clip.frames == clip.frames[:1]).all() and (clip.masks == clip.masks[:, :1]).all()
     jittered = open_source(tmp_path, augmentation=Augmentation(frame_jitter=Jitter(0.1, 0.05, 0.05)))
     assert not (jittered.make([0], 64, (0, 1, 2), 1).frames[0] == jittered.make([0], 64, (0, 1, 2), 1).frames[1]).all()
+
+
+def test_single_frames_are_only_flipped(tmp_path: Path) -> None:
+    write_sa1b(tmp_path, 7, [label_map(4) == 1])
+    plain, mirrored = (
+        open_source(tmp_path, augmentation=replace(PLAIN, flip=flip)).make([0], 64, (0,), 1) for flip in (0.0, 1.0)
+    )
+    drawn = [open_source(tmp_path).make([seed], 64, (0,), 1) for seed in range(12)]
+    flipped = [same(clip, mirrored) for clip in drawn]
+    assert all(same(clip, plain) != is_flipped for clip, is_flipped in zip(drawn, flipped, strict=True))
+    assert 0 < sum(flipped) < 12
+
+
+def test_pictures_and_videos_may_be_kept_apart(tmp_path: Path) -> None:
+    write_sa1b(tmp_path / "pictures", 7, [label_map(4) == 1])
+    write_folders(tmp_path / "videos", "video", 5)
+    pictures, videos = open_source(tmp_path / "pictures"), open_source(tmp_path / "videos")
+    photographs = open_source(write_data_set(tmp_path / "set"))
+    both = Mixture([(pictures, 1.0), (videos, 3.0), (photographs, 4.0)], apart=True)
+    assert both.weights_for(1).tolist() == pytest.approx([0.2, 0, 0.8])
+    assert both.weights_for(8).tolist() == pytest.approx([0, 3 / 7, 4 / 7])
+    assert Mixture([(pictures, 1.0), (videos, 3.0)]).weights_for(8).tolist() == [0.25, 0.75]
+    assert Mixture([(videos, 1.0), (videos, 3.0)], apart=True).weights_for(1).tolist() == [0.25, 0.75]
+    expected = videos.make([3], 64, (0, 1), 1)
+    opened = open_sources([(tmp_path / "pictures", 9.0), (tmp_path / "videos", 1.0)], True, apart=True)
+    assert same(opened.make([3], 64, (0, 1), 1), expected)
 
 
 def test_a_mixture_draws_by_weight_and_seed(tmp_path: Path) -> None:

@@ -58,6 +58,16 @@ def test_the_stages_of_the_paper() -> None:
     assert (VIDEO.optimization.encoder_rate, VIDEO.optimization.rate) == (6e-5, 3e-4)
     assert (VIDEO.losses.iou, VIDEO.losses.presence) == (1, 1)
     assert IMAGES.objects[0] == 64 and VIDEO.objects == (64, 3)
+    assert (IMAGES.steps, VIDEO.steps) == (90_000, 300_000)
+    assert VIDEO.schedule.warm_up * VIDEO.steps == pytest.approx(15_000)
+    assert all(stage.clips == 256 for recipe in (IMAGES, VIDEO) for stage in recipe.stages)
+
+
+def test_pictures_and_video_alternate_in_the_second_stage_alone() -> None:
+    assert VIDEO.alternates
+    assert not any(recipe.alternates for recipe in (NANO, IMAGES, adjusted(VIDEO, length=8)))
+    lengths = [len(plan_step(0, step, 0.5, VIDEO, 64).times) for step in range(2000)]
+    assert set(lengths) == {1, 8} and np.mean([n == 1 for n in lengths]) == pytest.approx(15.2 / 85.2, abs=0.03)
 
 
 def test_an_unknown_recipe_is_answered_with_the_known() -> None:

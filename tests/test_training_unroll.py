@@ -138,6 +138,20 @@ def test_absent_objects_cost_presence_alone(clips) -> None:
     assert loss.terms["presence"].item() > 0
 
 
+@pytest.mark.parametrize(("recipe", "hidden"), [(VIDEO, True), (NANO, False)], ids=["video", "nano"])
+def test_what_is_remembered_of_a_mask_prompt_follows_the_presence(clips, recipe: Recipe, hidden: bool) -> None:
+    model, seen = small_model(), []
+    with torch.no_grad():
+        model.sam_mask_decoder.pred_obj_score_head.layers[-1].bias.fill_(-1e3)
+    attend = model.attend
+    model.attend = lambda features, memories, rows, pointers: (
+        seen.append(pointers) or attend(features, memories, rows, pointers)
+    )
+    unrolled(model, clips[:1], course("mask"), recipe)
+    first = seen[0][:, 0]
+    assert torch.equal(first, model.no_obj_ptr.expand_as(first)) == hidden
+
+
 def test_only_the_best_of_three_masks_is_corrected_and_all_three_are_scored(clips) -> None:
     model = small_model()
     with torch.no_grad():  # masks 1 and 3 are hopeless, mask 2 is fair

@@ -80,15 +80,21 @@ def run(options: argparse.Namespace) -> int:
     model = chosen_model(options)
     images = read_images(options.data, options.split, options.images)[: options.limit]
     identity = model.identity()
-    key = {"protocol": "images", "data": str(options.data.resolve()), "record_version": RECORD_VERSION, **identity}
+    key = {
+        "protocol": "images",
+        "data": str(options.data.resolve()),
+        "device": options.device,
+        "record_version": RECORD_VERSION,
+        **identity,
+    }
     folder = RunFolder(options.output, key) if options.output else None
     items = {image.name: image for image in images}
     records = run_all(ImagesTask(model), items, workers=options.workers, folder=folder, unit="picture")
     scores = _scores(records)
     report = pictures_as_json(scores) | {"split": options.split, "model": identity}
     table = pictures_as_table(scores)
-    _draw(options, items, records, report["mean"])
     write_report(options, report, table)
+    _draw(options, items, records, report["mean"])
     return 0
 
 

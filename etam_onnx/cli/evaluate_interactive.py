@@ -103,6 +103,7 @@ def run(options: argparse.Namespace) -> int:
         raise ValueError(f"no video in {options.data} has annotations to score beside its first frame")
     report = {mode: runs_as_json(runs) for mode, runs in by_mode.items()}
     table = runs_as_table(by_mode)
+    write_report(options, report | {"format": dataset.format, "model": identity}, table)
     pictures = picture_folder(options)
     if pictures is not None:
         from ..evaluation.interactive import mean_by_frames
@@ -113,7 +114,6 @@ def run(options: argparse.Namespace) -> int:
             for mode, runs in by_mode.items()
         }
         save_picture(frames_chart(means), pictures / "_frames_clicked_on.png")
-    write_report(options, report | {"format": dataset.format, "model": identity}, table)
     return 0
 
 

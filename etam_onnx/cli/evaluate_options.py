@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ..evaluation.layouts import Dataset
 
 FORMATS = ("folders", "davis", "mose", "lvos", "youtube-vos", "sa-v")
-RECORD_VERSION = 1
+RECORD_VERSION = 2
 
 
 def add_kind(kinds: Any, name: str, summary: str, epilog: str) -> argparse.ArgumentParser:
@@ -60,10 +60,11 @@ def read_videos(options: argparse.Namespace) -> Dataset:
 
 
 def data_key(options: argparse.Namespace, dataset: Dataset) -> dict[str, Any]:
-    """What results depend on in the data and its convention."""
+    """What results depend on beside the model and the protocol."""
     return {
         "data": str(options.data.resolve()),
         "format": dataset.format,
+        "device": options.device,
         "all_frames": options.all_frames,
         "record_version": RECORD_VERSION,
     }

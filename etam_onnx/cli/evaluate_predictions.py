@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,14 +21,45 @@ if TYPE_CHECKING:
     Masks = Mapping[int, NDArray[np.bool_]]
 
 
-def check_predictions(root: Path | None) -> None:
-    """Before any work: an error unless predictions can be written into `root`, which is made if absent."""
+def check_predictions(root: Path | None, sequences: Iterable[AnnotatedSequence]) -> None:
+    """Before any work: an error unless predictions can be written into `root`, which is made if absent.
+
+    A video's folder of predictions is replaced as a whole, so it must not hold the data set or anything but masks.
+    """
     if root is None:
         return
     check_parent(root)
     if root.exists() and not root.is_dir():
         raise NotADirectoryError(f"{root} is a file; name a folder to write into")
+    for sequence in sequences:
+        folder = root / sequence.name
+        if not folder.exists():
+            continue
+        for source in {path.parent.resolve() for path in sequence.files()}:
+            if folder.resolve() in (source, *source.parents):
+                raise ValueError(f"{folder} is part of the data set; name another folder for the predictions")
+        for path in sorted(folder.rglob("*")) if folder.is_dir() else [folder]:
+            if not _may_be_replaced(path, folder):
+                raise ValueError(f"{path} is no predicted mask and would be lost; name another folder")
     root.mkdir(exist_ok=True)
+
+
+def _may_be_replaced(path: Path, folder: Path) -> bool:
+    """Whether it is what `written` leaves in a video's folder."""
+    depth = len(path.relative_to(folder).parts)
+    if path.is_dir():
+        return depth == 1 and path.name.isdecimal()
+    return depth in (1, 2) and (path.suffix == ".png" or path.name.startswith("."))
+
+
+def content_of(folder: Path) -> str | None:
+    """A hash of the masks that a folder holds; None where there is no such folder."""
+    if not folder.is_dir():
+        return None
+    found = hashlib.sha256()
+    for path in sorted(folder.rglob("[!.]*.png")):
+        found.update(f"{path.relative_to(folder).as_posix()}\0".encode() + hashlib.sha256(path.read_bytes()).digest())
+    return found.hexdigest()
 
 
 def written(masks: Iterator[Masks], sequence: AnnotatedSequence, root: Path) -> Iterator[Masks]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,7 @@ from .evaluate_options import (
     save_picture,
     write_report,
 )
-from .evaluate_predictions import check_predictions, written
+from .evaluate_predictions import check_predictions, content_of, written
 from .evaluate_records import Record, RunFolder
 from .evaluate_workers import Handler, run_all
 
@@ -90,37 +91,41 @@ class VosTask:
             runs = {"model": masks}
             if self.baselines:
                 runs |= {"copy": copy_first_mask(sequence), "flow": warp_by_flow(sequence)}
-            return {
+            record: Record = {
                 method: tracked_as_json(
                     score_tracked(sequence, _with_progress(found, sequence, method, progress), self.convention)
                 )
                 for method, found in runs.items()
             }
+            if self.predictions is not None:
+                record["predictions"] = content_of(self.predictions / sequence.name)
+            return record
 
         return handle
 
 
 def run(options: argparse.Namespace) -> int:
     """Run `evaluate vos`."""
-    from ..evaluation.categories import overall_score, seen_categories
+    from ..evaluation.categories import overall_of_videos, overall_score, seen_categories, unseen_videos
     from ..evaluation.report import scores_as_json, scores_as_table
 
     check_outputs(options)
     model = chosen_model(options)
     dataset = read_videos(options)
     seen = seen_categories(options.data, options.seen) if dataset.format == "youtube-vos" else None
+    unseen = unseen_videos(options.data) if dataset.format == "lvos" else None
     convention = dataset.convention.with_all_frames() if options.all_frames else dataset.convention
     identity = model.identity()
     key = {"protocol": "vos", "prompt": options.prompt, "baselines": options.baselines, **identity}
     folder = RunFolder(options.output, key | data_key(options, dataset)) if options.output else None
-    check_predictions(options.predictions)
+    check_predictions(options.predictions, dataset.sequences)
     task = VosTask(model, convention, options.prompt, options.baselines, options.predictions)
     records = run_all(
         task,
         {sequence.name: sequence for sequence in dataset.sequences},
         workers=options.workers,
         folder=folder,
-        missing=lambda name: options.predictions is not None and not (options.predictions / name).is_dir(),
+        stale=partial(_predictions_differ, options.predictions),
     )
     methods = METHODS if options.baselines else METHODS[:1]
     by_method = {method: _scores(records, method) for method in methods}
@@ -135,8 +140,12 @@ def run(options: argparse.Namespace) -> int:
         return 0
     report = scores_as_json(by_method["model"])
     table = scores_as_table(by_method)
+    overall: Mapping[str, float] = {}
     if seen is not None:
         overall = overall_score(by_method["model"], dataset.sequences, seen)
+    elif unseen is not None:
+        overall = overall_of_videos(by_method["model"], unseen)
+    if overall:
         report["mean"] |= overall
         table += "\n" + "  ".join(f"{name} {value:.1f}" for name, value in overall.items())
     report |= {
@@ -153,9 +162,17 @@ def run(options: argparse.Namespace) -> int:
         table += f"\nthe sequences are those of {dataset.listed}"
     if unscored:
         table += f"\nnot scored for want of annotations: {len(unscored)} videos"
-    _draw(options, dataset, records)
     write_report(options, report, table)
+    _draw(options, dataset, records)
     return 0
+
+
+def _predictions_differ(root: Path | None, name: str, record: Record) -> bool:
+    """Whether masks are wanted and those that lie there are not the ones of this record."""
+    if root is None:
+        return False
+    content = content_of(root / name)
+    return content is None or content != record.get("predictions")
 
 
 def tracked_as_json(tracked: TrackedSequence) -> Record:

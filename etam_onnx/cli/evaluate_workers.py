@@ -7,7 +7,7 @@ import signal
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
 
-from .evaluate_records import Record, RunFolder
+from .evaluate_records import Record, RunFolder, fingerprint
 
 Handler = Callable[[Any, bool], Record]
 """(video, whether to show progress within it) -> its record."""
@@ -27,17 +27,18 @@ def run_all(
     *,
     workers: int = 1,
     folder: RunFolder | None = None,
-    missing: Callable[[str], bool] = lambda name: False,
+    stale: Callable[[str, Record], bool] = lambda name, record: False,
     unit: str = "video",
 ) -> dict[str, Record]:
     """The record of every item by name, in the order of the items.
 
     Args:
         task: what to do with an item.
-        items: what to work on, by name.
+        items: what to work on, by name; with a folder they have `files()`, what a result depends on.
         workers: processes; 1 works in this one.
-        folder: where records are kept; items that are finished there are not done again.
-        missing: whether something that belongs to a finished item is gone, so that it is done again.
+        folder: where records are kept; items that are finished there, of files that are as they were, are not done
+            again.
+        stale: whether a finished item has to be done again all the same.
         unit: what an item is called in the progress bar.
 
     Raises:
@@ -45,8 +46,13 @@ def run_all(
     """
     from tqdm import tqdm
 
+    inputs = {name: fingerprint(item.files()) for name, item in items.items()} if folder else {}
     kept = {name: folder.read(name) for name in items} if folder else {}
-    records = {name: record for name, record in kept.items() if record is not None and not missing(name)}
+    records = {
+        name: record
+        for name, record in kept.items()
+        if record is not None and record.get("inputs") == inputs[name] and not stale(name, record)
+    }
     left = {name: item for name, item in items.items() if name not in records}
     if not left:
         return {name: records[name] for name in items}
@@ -54,7 +60,7 @@ def run_all(
     with tqdm(total=len(items), initial=len(records), unit=unit, desc=f"{unit}s") as bar:
         for name, record in _in_processes(task, left, workers) if workers > 1 else _here(task, left):
             if folder is not None:
-                folder.write(name, record)
+                folder.write(name, record | {"inputs": inputs[name]})
             records[name] = record
             bar.update()
     return {name: records[name] for name in items}

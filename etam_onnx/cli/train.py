@@ -7,7 +7,7 @@ from pathlib import Path
 EXAMPLE = """examples:
   etam-onnx train --preset etam-nano --data train_images --steps 2000 --output run
   etam-onnx train --preset efficienttam_ti_1 --weights efficienttam_ti_1.pt --recipe video \\
-      --data sav=0.7 --data sa1b=0.3 --batch 4 --learning-rate 1e-5 --steps 5000 --output tuned --device cuda
+      --data sav --data sa1b --batch 4 --learning-rate 1e-5 --steps 5000 --output tuned --device cuda
   torchrun --nproc-per-node 2 -m etam_onnx.training --data train_images --steps 2000 --output run"""
 
 

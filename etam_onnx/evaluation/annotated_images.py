@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -35,6 +35,10 @@ class AnnotatedImage:
     picture: Path
     truth: Path
     group: str = ""
+
+    def files(self) -> list[Path]:
+        """What its result depends on."""
+        return [self.picture, self.truth]
 
     def read(self) -> Frame:
         """The picture, uint8 RGB (H, W, 3)."""
@@ -72,7 +76,8 @@ def read_images(root: Path, split: str | None = None, names: list[str] | None = 
 
     Raises:
         FileNotFoundError: the folder, a file or a named picture is missing, or nothing was found.
-        ValueError: a split is asked for where nothing says which picture belongs to it.
+        ValueError: a split is asked for where nothing says which picture belongs to it, or two pictures are called
+            alike.
     """
     if not root.is_dir():
         raise FileNotFoundError(f"{root} is not a folder")
@@ -81,11 +86,8 @@ def read_images(root: Path, split: str | None = None, names: list[str] | None = 
     elif split is not None:
         raise ValueError(f"{root} has no index.csv, so nothing says which pictures are in the split {split}")
     else:
-        found = {
-            path.stem: AnnotatedImage(path.stem, path, path.with_suffix(".json"))
-            for path in sorted(root.rglob("[!.]*"))
-            if path.suffix.lower() in PICTURES and path.with_suffix(".json").is_file()
-        }
+        pictures = _by_name(path for path in root.rglob("[!.]*") if path.with_suffix(".json").is_file())
+        found = {name: AnnotatedImage(name, path, path.with_suffix(".json")) for name, path in pictures.items()}
     if not found:
         raise FileNotFoundError(
             f"{root} holds no annotated picture{f' of the split {split}' if split else ''}: expected images/, masks/ "
@@ -103,7 +105,7 @@ def _palette_images(root: Path, split: str | None) -> dict[str, AnnotatedImage]:
     rows = _index(root / "index.csv") if (root / "index.csv").is_file() else None
     if rows is None and split is not None:
         raise ValueError(f"{root} has no index.csv, so nothing says which pictures are in the split {split}")
-    pictures = {path.stem: path for path in (root / "images").iterdir() if path.suffix.lower() in PICTURES}
+    pictures = _by_name((root / "images").glob("[!.]*"))
     if rows is None:
         rows = {name: {} for name in pictures if (root / "masks" / f"{name}.png").is_file()}
     found = {}
@@ -114,6 +116,15 @@ def _palette_images(root: Path, split: str | None) -> dict[str, AnnotatedImage]:
         if name not in pictures or not truth.is_file():
             raise FileNotFoundError(f"{root / 'index.csv'} names {name}, of which picture or mask is missing")
         found[name] = AnnotatedImage(name, pictures[name], truth, row.get("source") or "")
+    return found
+
+
+def _by_name(paths: Iterable[Path]) -> dict[str, Path]:
+    """The pictures among some files by name, which is what tells their results apart."""
+    found: dict[str, Path] = {}
+    for path in sorted(paths):
+        if path.suffix.lower() in PICTURES and (other := found.setdefault(path.stem, path)) != path:
+            raise ValueError(f"two pictures are called {path.stem}: {other} and {path}")
     return found
 
 

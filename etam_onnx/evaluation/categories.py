@@ -1,13 +1,15 @@
-"""YouTube-VOS's overall score: categories that training has seen and those it has not, each with the same weight."""
+"""Overall scores in which what training has seen and what it has not have the same weight: categories of objects in
+YouTube-VOS, videos in LVOS.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from .layouts import read_meta
+from .layouts import read_list, read_meta
 from .report import SequenceScores
-from .scores import mean_score
+from .scores import Score, mean_score
 from .sequences import AnnotatedSequence
 
 
@@ -39,14 +41,31 @@ def overall_score(
 
     A part of which no object was scored is left out, of the mean as well.
     """
+    return _overall(
+        (sequence.categories[object_id] in seen, score)
+        for sequence in sequences
+        for object_id, score in scores.get(sequence.name, {}).items()
+        if object_id in sequence.categories
+    )
+
+
+def unseen_videos(root: Path) -> frozenset[str] | None:
+    """LVOS: the videos that `unseen_videos.txt` of its evaluator names; None where `root` has no such file."""
+    path = root / "unseen_videos.txt"
+    return frozenset(read_list(path)) if path.is_file() else None
+
+
+def overall_of_videos(scores: SequenceScores, unseen: frozenset[str]) -> Mapping[str, float]:
+    """As `overall_score`, by whether an object's video is unseen."""
+    return _overall((name not in unseen, score) for name, objects in scores.items() for score in objects.values())
+
+
+def _overall(scores: Iterable[tuple[bool, Score]]) -> Mapping[str, float]:
+    """From (whether it was seen, score) of each object."""
+    found = list(scores)
     parts = {}
     for part, wanted in (("seen", True), ("unseen", False)):
-        chosen = [
-            score
-            for sequence in sequences
-            for object_id, score in scores.get(sequence.name, {}).items()
-            if object_id in sequence.categories and (sequence.categories[object_id] in seen) is wanted
-        ]
+        chosen = [score for was_seen, score in found if was_seen is wanted]
         if chosen:
             mean = mean_score(chosen)
             parts[f"J_{part}"], parts[f"F_{part}"] = mean.j, mean.f

@@ -17,13 +17,13 @@ class Convention:
         prompts: the frame on which an object is annotated first, and which gave its prompt, counts.
         either: an object counts from the first frame that counts and on which truth or prediction shows it;
             off, from the first annotation that shows it.
-        void: label of pixels that are left out of truth and prediction.
+        no_object: label in the annotations that is background like 0.
     """
 
     ends: bool = False
     prompts: bool = True
     either: bool = False
-    void: int | None = None
+    no_object: int | None = None
 
     def counts(self, position: int, count: int) -> bool:
         """Whether the annotated frame at `position` of `count` may count at all."""
@@ -37,11 +37,12 @@ class Convention:
 CONVENTIONS: dict[Format, Convention] = {
     # Frames and masks side by side, scored as DAVIS 2016 is.
     "folders": Convention(),
-    # DAVIS 2017: the first and last frames are left out, and so are pixels of label 255.
-    "davis": Convention(void=255),
+    # DAVIS 2017: as 2016. Its semi-supervised evaluator takes label 255 for background; the unsupervised one leaves
+    # such pixels out.
+    "davis": Convention(no_object=255),
     "mose": Convention(),
     # LVOS: every annotated frame of an object's own range, its first one included.
-    "lvos": Convention(ends=True),
+    "lvos": Convention(ends=True, no_object=255),
     # YouTube-VOS: every annotated frame after the object's first.
     "youtube-vos": Convention(ends=True, prompts=False),
     # SA-V: as its evaluator, which knows an object once a frame that counts has shown it.

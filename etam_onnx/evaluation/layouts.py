@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ..runtime.frames import PICTURES, natural_key
+from ..runtime.label_maps import object_ids, read_label_map
 from .conventions import CONVENTIONS, Convention, Format
 from .sequences import AnnotatedSequence, LabelMaps, ObjectFolders
 
@@ -43,12 +44,12 @@ class Dataset:
 def read_dataset(
     root: Path, format: Format | None = None, names: list[str] | None = None, listed: Path | None = None
 ) -> Dataset:
-    """Find annotated videos under a folder, sorted by name; pictures are not opened yet.
+    """Find annotated videos under a folder, sorted by name; frames are not opened yet.
 
     Args:
         root: folder of the data set, or of one of its splits.
         format: its layout; recognised when not given.
-        names: only these videos, in this order.
+        names: only these videos, in this order, each once.
         listed: a file with one name per line; without it and without `names`, the list that the data set
             itself brings for validation, where there is one (DAVIS 2017, SA-V).
 
@@ -69,7 +70,7 @@ def read_dataset(
         listed = None
     meta = _read_meta(root) if format in ("lvos", "youtube-vos") else {}
     sequences = []
-    for name in names:
+    for name in dict.fromkeys(names):
         if name not in folders:
             raise FileNotFoundError(f"sequence {name} is not in {root}")
         sequences.append(_sequence(name, *folders[name], format, meta.get(name, {})))
@@ -131,8 +132,9 @@ def _video_folders(root: Path, format: Format) -> dict[str, tuple[Path, Path]]:
 def _sequence(
     name: str, image_folder: Path, mask_folder: Path, format: Format, facts: dict[str, dict[str, Any]]
 ) -> AnnotatedSequence:
-    stems = {path.stem for path in image_folder.iterdir() if path.suffix.lower() in PICTURES and path.name[:1] != "."}
-    frame_names = tuple(sorted(stems, key=natural_key))
+    # The order is that of the video, which goes by names with their suffix.
+    pictures = (path for path in image_folder.glob("[!.]*") if path.suffix.lower() in PICTURES)
+    frame_names = tuple(path.stem for path in sorted(pictures, key=lambda path: natural_key(path.name)))
     number_of = {stem: number for number, stem in enumerate(frame_names)}
 
     def numbered(folder: Path) -> dict[int, Path]:
@@ -149,9 +151,27 @@ def _sequence(
             {_object_number(folder): numbered(folder) for folder in sorted(mask_folder.glob("[!.]*/"))}
         )
     else:
-        truth = LabelMaps(numbered(mask_folder), CONVENTIONS[format].void)
+        truth = _label_maps(numbered(mask_folder), CONVENTIONS[format].no_object)
     if not truth.frames():
         raise FileNotFoundError(f"sequence {name} has no masks in {mask_folder}")
+    try:
+        until, categories = _object_facts(facts, frame_names)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"sequence {name}: what meta.json says of its objects does not fit its frames") from error
+    return AnnotatedSequence(name, image_folder, frame_names, truth, until, categories)
+
+
+def _label_maps(paths: dict[int, Path], no_object: int | None) -> LabelMaps:
+    """Label maps by frame; in DAVIS 2016 the only object has the label that is no object in DAVIS 2017."""
+    if paths and no_object is not None and object_ids(read_label_map(paths[min(paths)])) == [no_object]:
+        no_object = None
+    return LabelMaps(paths, no_object)
+
+
+def _object_facts(
+    facts: dict[str, dict[str, Any]], frame_names: tuple[str, ...]
+) -> tuple[dict[int, int], dict[int, str]]:
+    """Object id -> the frame from which on it no longer counts, and object id -> category, where they are given."""
     until, categories = {}, {}
     for object_id, fact in facts.items():
         if "frame_range" in fact:
@@ -159,7 +179,7 @@ def _sequence(
             until[int(object_id)] = sum(int(stem) < end for stem in frame_names)
         if "category" in fact:
             categories[int(object_id)] = str(fact["category"])
-    return AnnotatedSequence(name, image_folder, frame_names, truth, until, categories)
+    return until, categories
 
 
 def _object_number(folder: Path) -> int:
@@ -185,6 +205,8 @@ def read_meta(path: Path) -> Meta:
         raise FileNotFoundError(f"there is no file {path}")
     try:
         videos = json.loads(path.read_text(encoding="utf-8"))["videos"]
-        return {name: dict(video["objects"]) for name, video in videos.items()}
+        return {
+            name: {number: dict(fact) for number, fact in video["objects"].items()} for name, video in videos.items()
+        }
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path} is not a meta.json with the objects of each video") from error

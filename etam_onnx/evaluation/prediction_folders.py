@@ -21,9 +21,9 @@ def find_mask_folders(root: Path, names: list[str] | None = None) -> dict[str, P
     if not root.is_dir():
         raise FileNotFoundError(f"{root} is not a folder")
     folders = {}
-    for sequence in sorted(root.glob("*/")):
+    for sequence in sorted(root.glob("[!.]*/")):
         folder = sequence / "masks" if (sequence / "masks").is_dir() else sequence
-        if any(folder.glob("*.png")):
+        if any(folder.glob("[!.]*.png")):
             folders[sequence.name] = folder
     if not folders:
         raise FileNotFoundError(f"{root} holds no masks: expected <sequence>/NNNNN.png or <sequence>/masks/NNNNN.png")
@@ -42,7 +42,7 @@ def read_mask_pairs(name: str, predictions: Path, annotations: Path) -> Iterator
         FileNotFoundError: an annotated frame has no prediction.
         ValueError: a prediction is not as large as its annotation.
     """
-    for path in sorted(annotations.glob("*.png"), key=lambda path: natural_key(path.name)):
+    for path in sorted(annotations.glob("[!.]*.png"), key=lambda path: natural_key(path.name)):
         predicted = predictions / path.name
         if not predicted.is_file():
             raise FileNotFoundError(f"sequence {name}: there is no prediction for frame {path.stem} ({predicted})")
@@ -65,7 +65,7 @@ def find_object_folders(root: Path, names: list[str] | None = None) -> dict[str,
         raise FileNotFoundError(f"{root} is not a folder")
     folders = {}
     for sequence in sorted(root.glob("[!.]*/")):
-        objects = {int(folder.name): folder for folder in sorted(sequence.glob("*/")) if folder.name.isdecimal()}
+        objects = {int(folder.name): folder for folder in sorted(sequence.glob("[!.]*/")) if folder.name.isdecimal()}
         if objects:
             folders[sequence.name] = objects
     if not folders:

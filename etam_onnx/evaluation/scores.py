@@ -182,7 +182,7 @@ def score_sequence(
     scorer = SequenceScorer(rule.with_all_frames() if all_frames else rule)
     count, annotated = 0, False
     for frame, (prediction, truth) in enumerate(pairs):
-        annotation = annotation_of(truth, rule.void)
+        annotation = annotation_of(truth, no_object=rule.no_object)
         scorer.add(frame, annotation_of(prediction).masks, annotation)
         count, annotated = count + 1, annotated or bool(annotation.masks)
     if not annotated:

@@ -38,18 +38,22 @@ class Annotation:
         return Annotation(masks, self.void, self.about and frozenset({object_id}))
 
 
-def annotation_of(labels: LabelMap, void: int | None = None) -> Annotation:
-    """The annotation that a label map (H, W) holds; pixels of the label `void` belong to no object."""
-    masks = {object_id: labels == object_id for object_id in object_ids(labels)}
+def annotation_of(labels: LabelMap, void: int | None = None, no_object: int | None = None) -> Annotation:
+    """The annotation that a label map (H, W) holds; pixels of the label `void` are left out, those of `no_object`
+    are background.
+    """
+    masks = {object_id: labels == object_id for object_id in object_ids(labels) if object_id != no_object}
     return Annotation(masks, None if void is None else masks.pop(void, None))
 
 
 @dataclass(frozen=True)
 class LabelMaps:
-    """All objects of a frame in one picture.  paths: frame number -> palette PNG.  void: label to leave out."""
+    """All objects of a frame in one picture.  paths: frame number -> palette PNG.  no_object: label of background
+    beside 0.
+    """
 
     paths: Mapping[int, Path]
-    void: int | None = None
+    no_object: int | None = None
 
     def frames(self) -> list[int]:
         """Numbers of the annotated frames, ascending."""
@@ -59,7 +63,11 @@ class LabelMaps:
         """The annotation of a frame; ValueError unless it is as large as the frames."""
         labels = read_label_map(self.paths[frame])
         _check_size(self.paths[frame], labels, size_hw)
-        return annotation_of(labels, self.void)
+        return annotation_of(labels, no_object=self.no_object)
+
+    def files(self) -> list[Path]:
+        """The pictures."""
+        return list(self.paths.values())
 
 
 @dataclass(frozen=True)
@@ -86,6 +94,10 @@ class ObjectFolders:
                 if labels.any():
                     masks[object_id] = labels > 0
         return Annotation(masks, about=about)
+
+    def files(self) -> list[Path]:
+        """The pictures."""
+        return [path for by_frame in self.paths.values() for path in by_frame.values()]
 
 
 @dataclass(frozen=True)
@@ -128,6 +140,10 @@ class AnnotatedSequence:
     def annotated_frames(self) -> list[int]:
         """Numbers of the annotated frames, ascending."""
         return self.truth.frames()
+
+    def files(self) -> list[Path]:
+        """What its result depends on: frames and masks."""
+        return [*self.image_folder.iterdir(), *self.truth.files()]
 
     def annotation(self, frame: int) -> Annotation:
         """The truth about an annotated frame.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,8 +29,23 @@ class WorstFrame:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> WorstFrame:
         """The inverse of `as_json`."""
-        masks = {int(number): CocoMask(entry).pixels() for number, entry in data["masks"].items()}
-        return cls(int(data["frame"]), float(data["J"]), masks)
+        return cls(int(data["frame"]), float(data["J"]), _Stored(data["masks"]))
+
+
+class _Stored(Mapping[int, Mask]):
+    """Masks by object id that stay run lengths until they are looked at: a run has more of them than fit memory."""
+
+    def __init__(self, entries: Mapping[str, Any]) -> None:
+        self._masks = {int(number): CocoMask(entry) for number, entry in entries.items()}
+
+    def __getitem__(self, number: int) -> Mask:
+        return self._masks[number].pixels()
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._masks)
+
+    def __len__(self) -> int:
+        return len(self._masks)
 
 
 @dataclass

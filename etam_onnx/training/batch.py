@@ -73,6 +73,6 @@ def visible(masks: np.ndarray, soft: bool) -> np.ndarray:
 
 def _on(device: torch.device, array: np.ndarray) -> Tensor:
     tensor = torch.from_numpy(np.ascontiguousarray(array))
-    if device.type == "cpu":
-        return tensor
+    if device.type == "cpu" or not array.size:
+        return tensor.to(device)
     return tensor.pin_memory().to(device, non_blocking=True)

@@ -33,12 +33,12 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _open(folders: Sequence[tuple[Path, float]], augment: bool) -> None:
+def _open(folders: Sequence[tuple[Path, float]], augment: bool, apart: bool) -> None:
     global _source
     threading.Thread(target=_end_with_parent, daemon=True).start()
     cv2.setNumThreads(1)
     warnings.simplefilter("ignore")  # the parent has already told about broken files, and counts the others
-    _source = open_sources(folders, augment)
+    _source = open_sources(folders, augment, apart)
 
 
 def _draw(plan: StepPlan, clip: int) -> Drawn:
@@ -59,7 +59,7 @@ def skipped_by(source: ClipSource) -> int:
 class Feed:
     """Iterates over (plan, numbered clips) of one process; `next_plan(step)` is asked a few steps ahead.
 
-    To be closed. `workers` 0 draws in this process, when a clip is asked for.
+    To be closed. `workers` 0 draws in this process, when a clip is asked for. `apart`: see `Mixture`.
     """
 
     def __init__(
@@ -71,6 +71,7 @@ class Feed:
         workers: int = 1,
         rank: int = 0,
         replicas: int = 1,
+        apart: bool = False,
     ) -> None:
         self._step, self._next_plan, self._rank, self._replicas = first_step, next_plan, rank, replicas
         self._waiting: deque[tuple[StepPlan, list[tuple[int, Future[Drawn]]]]] = deque()
@@ -80,10 +81,10 @@ class Feed:
         if workers:
             context = multiprocessing.get_context("spawn")
             self._pool = ProcessPoolExecutor(
-                workers, mp_context=context, initializer=_open, initargs=(list(folders), augment)
+                workers, mp_context=context, initializer=_open, initargs=(list(folders), augment, apart)
             )
         else:
-            self._source = open_sources(folders, augment)
+            self._source = open_sources(folders, augment, apart)
 
     @property
     def skipped(self) -> int:

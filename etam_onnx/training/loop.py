@@ -127,6 +127,7 @@ class Run:
             options.workers,
             replicas.rank,
             replicas.count,
+            self.recipe.alternates,
         )
         try:
             self._train(feed)

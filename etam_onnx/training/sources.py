@@ -8,12 +8,13 @@ from .data import Mixture, open_source
 from .data.augmentation import PLAIN
 
 
-def open_sources(folders: Sequence[tuple[Path, float]], augment: bool) -> ClipSource:
-    """One source over the training splits of all folders, drawn from by their weights.
+def open_sources(folders: Sequence[tuple[Path, float]], augment: bool, apart: bool = False) -> ClipSource:
+    """One source over the training splits of all folders, drawn from by their weights. `apart`: see `Mixture`.
 
     Raises what opening a folder raises: FileNotFoundError or ValueError with a sentence that names it.
     """
-    return _together([(open_source(folder, "train", None if augment else PLAIN), w) for folder, w in folders])
+    opened = [(open_source(folder, "train", None if augment else PLAIN), weight) for folder, weight in folders]
+    return _together(opened, apart)
 
 
 def open_validation(folders: Sequence[tuple[Path, float]]) -> ClipSource | None:
@@ -27,5 +28,5 @@ def open_validation(folders: Sequence[tuple[Path, float]]) -> ClipSource | None:
     return _together(opened) if opened else None
 
 
-def _together(sources: list[tuple[ClipSource, float]]) -> ClipSource:
-    return sources[0][0] if len(sources) == 1 else Mixture(sources)
+def _together(sources: list[tuple[ClipSource, float]], apart: bool = False) -> ClipSource:
+    return sources[0][0] if len(sources) == 1 else Mixture(sources, apart)

@@ -75,6 +75,7 @@ class ClipLoss:
         pixels = batch.frames.flatten(0, 1).permute(0, 3, 1, 2).float()
         self.encoded = model.encode_image(pixels).unflatten(0, batch.frames.shape[:2])
         self.device = pixels.device
+        self.gates = losses.feedback and losses.presence > 0  # hides what is remembered where presence is denied
         self.cells = F.avg_pool2d(batch.masks.flatten(0, 1)[:, None].float(), 4).unflatten(0, batch.masks.shape[:2])
         self.present = torch.from_numpy(batch.present).to(self.device)
         zero = pixels.new_zeros(())
@@ -156,8 +157,7 @@ class ClipLoss:
         truth = self._truth(time)
         chosen = self._judge(out, truth, mode, 1.0)
         rows = torch.arange(len(chosen), device=self.device)
-        predicted = self.losses.feedback and self.losses.presence > 0
-        shown = out.presence > 0 if predicted else truth.present[:, None]
+        shown = out.presence > 0 if self.gates else truth.present[:, None]
         logits = torch.where(shown[..., None, None], out.mask_logits[rows, chosen][:, None].float(), ABSENT_LOGIT)
         return Answer(logits, torch.where(shown, out.pointers[rows, chosen], self.model.no_obj_ptr))
 
@@ -184,7 +184,10 @@ class ClipLoss:
             costs, _ = self._costs(out.mask_logits[:, :1], truth)
             self._add("mask", weight * (costs[:, 0] * truth.present).sum())
             self._judge_presence(out, truth.present, 1.0)
-        return Answer(20 * truth.cells - 10, out.pointers[:, 0])
+        pointer = out.pointers[:, 0]
+        if self.gates:
+            pointer = torch.where(out.presence > 0, pointer, self.model.no_obj_ptr)
+        return Answer(20 * truth.cells - 10, pointer)
 
     def _prompt_with_points(self, kind: str) -> Answer:
         fused = self.model.without_memory(self._features(0))

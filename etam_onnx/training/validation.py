@@ -54,7 +54,7 @@ def track(model: EfficientTAM, frames: Tensor, first_mask: Tensor) -> tuple[Tens
     recent: list[Tensor] = []
     pointers = [pointer]
     all_logits, all_presence = [], []
-    rows = torch.arange(len(frames))
+    rows = torch.arange(len(frames), device=frames.device)
     for index in range(1, frames.shape[1]):
         features = model.encode_image(frames[:, index])
         newest_first = recent[::-1][:RECENT_ROWS]

@@ -3,7 +3,7 @@
 Flip, then affine about the middle at the frame's own proportions, then resize to a square, then colours.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import cv2
 import numpy as np
@@ -30,11 +30,11 @@ class Jitter:
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Strengths. The defaults are those of EfficientTAM (arXiv 2411.18933, training settings).
+    """Strengths. The defaults are those of EfficientTAM for video (arXiv 2411.18933, section 4.1).
 
-    `flip`, `grey` and `backwards` (in time) are chances per clip; `degrees` is the largest rotation, `shear` the
-    largest angle of the horizontal shear, in degrees. `frame_jitter` is drawn for each frame: none here, while SAM 2
-    has (0.1, 0.05, 0.05).
+    `flip`, `grey` and `backwards` (in time; SAM 2's, arXiv 2408.00714, section C.2.2) are chances per clip; `degrees`
+    is the largest rotation, `shear` the largest angle of the horizontal shear, in degrees. `frame_jitter` is drawn for
+    each frame: none here, while SAM 2 has (0.1, 0.05, 0.05).
     """
 
     flip: float = 0.5
@@ -44,6 +44,10 @@ class Augmentation:
     frame_jitter: Jitter = field(default_factory=Jitter)
     grey: float = 0.05
     backwards: float = 0.5
+
+    def of_single_frames(self) -> "Augmentation":
+        """Single frames are flipped and nothing else, as in both papers."""
+        return replace(PLAIN, flip=self.flip)
 
     def draw(self, rng: np.random.Generator) -> "Variation":
         """What one clip looks like. Draws the same number of values whatever the strengths."""

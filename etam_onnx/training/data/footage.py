@@ -48,6 +48,7 @@ class FootageSource:
 
     Attributes:
         items: a name and a function that opens it, for each.
+        still: whether the items are pictures; else they are videos.
         skipped: how many items were drawn and could not be used, so far, in this process.
     """
 
@@ -58,11 +59,12 @@ class FootageSource:
         augmentation: Augmentation,
         most_objects: int | None = None,
         chances: Sequence[float] | np.ndarray | None = None,
+        still: bool = False,
     ) -> None:
         """`most_objects`: never more than these in one clip, whatever is asked for. `chances`: of each item, with
         sum 1; None: all alike."""
         self.name, self.items, self.augmentation, self.most_objects = name, list(items), augmentation, most_objects
-        self.chances = chances
+        self.chances, self.still = chances, still
         self.skipped = 0
         if not self.items:
             raise ValueError(f"{name} holds nothing to train on.")
@@ -96,10 +98,12 @@ class FootageSource:
 
     def _cut(self, footage: Footage, rng: np.random.Generator, size: int, times: Sequence[int], objects: int) -> Clip:
         positions = self._positions(footage, rng, times)
-        drawn = self.augmentation.draw(rng)
+        strengths = self.augmentation if len(times) > 1 else self.augmentation.of_single_frames()
+        drawn = strengths.draw(rng)
         cameras = _cameras(rng, times, size) if footage.still else [None] * len(times)
         candidates = [int(number) for number in rng.permutation(footage.objects(positions[0]))]
-        for variation in (drawn, _upright(drawn)):  # an affine that loses every object is left out, as in SAM 2
+        # An affine that loses every object is left out; SAM 2 leaves out one that loses any.
+        for variation in (drawn, _upright(drawn)):
             first: dict[int, np.ndarray] = {}
             for number in candidates:
                 mask = variation.mask(footage.mask(positions[0], number), size, cameras[0])
@@ -114,7 +118,7 @@ class FootageSource:
         frames, masks = [], [list(first.values())]
         for index, (position, camera) in enumerate(zip(positions, cameras, strict=True)):
             rgb = footage.frame(position)
-            factors = self.augmentation.frame_jitter.draw(rng)
+            factors = strengths.frame_jitter.draw(rng)
             frames.append(variation.frame(rgb, size, camera, factors))
             if index > 0:
                 masks.append([variation.mask(footage.mask(position, number), size, camera) for number in first])

@@ -54,7 +54,7 @@ def open_source(folder: Path | str, split: str = "train", augmentation: Augmenta
 def _published(root: Path, split: str, augmentation: Augmentation, divided: bool) -> FootageSource | None:
     """The source of a published data set; None if it is none. `divided`: the folder holds this split alone."""
     names, listed = _names(root, split)
-    most = None
+    most, still = None, False
     if (root / "JPEGImages_24fps").is_dir() and (root / "Annotations_6fps").is_dir():
         items = find_separate(root / "JPEGImages_24fps", root / "Annotations_6fps")
     elif (root / "JPEGImages").is_dir() and (root / "Annotations").is_dir():
@@ -63,7 +63,7 @@ def _published(root: Path, split: str, augmentation: Augmentation, divided: bool
         known = read_known_objects(meta) if meta.is_file() else None
         items = find_labelled(root / "JPEGImages" / size, root / "Annotations" / size, known)
     elif not (items := find_videos(root)):
-        items, most = find_pictures(root), MOST_MASKS
+        items, most, still = find_pictures(root), MOST_MASKS, True
     if not items:
         return None
     if split != "train" and not (divided or listed):
@@ -71,7 +71,7 @@ def _published(root: Path, split: str, augmentation: Augmentation, divided: bool
     items = [item for item in items if (item[0] in names) == listed]
     if not items:
         raise ValueError(f"{root} has nothing of the {split} split.")
-    return FootageSource(root.name, items, augmentation, most)
+    return FootageSource(root.name, items, augmentation, most, still=still)
 
 
 def _names(root: Path, split: str) -> tuple[set[str], bool]:

@@ -41,7 +41,7 @@ class Photographs:
     def __init__(self, name: str, images: Sequence[MaskedImage], augmentation: Augmentation) -> None:
         usable = [image for image in images if image.objects]
         items = [(image.name, partial(Photograph, image)) for image in usable]
-        self.stills = FootageSource(name, items, augmentation, chances=source_weights(usable))
+        self.stills = FootageSource(name, items, augmentation, chances=source_weights(usable), still=True)
         self.scenes = ClipMaker(images)
 
     def make(self, seed: Sequence[int], size: int, times: Sequence[int], objects: int = 1) -> Clip:
