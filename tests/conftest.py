@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -49,6 +50,25 @@ def reference_dir() -> Path:
 def eval_video_dir() -> Path:
     """Real sequences with a mask on every frame."""
     return _shared_folder("data/eval_video")
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """PyTorch on one thread, so that sums do not depend on the machine."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small folder of painted photographs with masks, as training reads it."""
+    from painted_images import write_painted_images
+
+    return write_painted_images(tmp_path_factory.mktemp("painted") / "set")
 
 
 def _shared_folder(name: str) -> Path:

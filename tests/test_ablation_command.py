@@ -104,9 +104,8 @@ def test_errors_are_sentences(words: list[str], sentence: str) -> None:
     assert sentence in str(caught.value)
 
 
-def test_a_device_that_is_not_there_is_named() -> None:
-    if pytest.importorskip("torch").cuda.is_available():
-        pytest.skip("this machine has a CUDA device")
+def test_a_device_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pytest.importorskip("torch").cuda, "is_available", lambda: False)
     with pytest.raises(ValueError, match="--device cuda: PyTorch finds no CUDA device here"):
         ablate("--costs", "--device", "cuda")
 

@@ -12,26 +12,16 @@ from PIL import Image
 from etam_onnx import ImagePredictor, VideoPredictor
 from etam_onnx.cli.main import main
 from etam_onnx.cli.mask_folder import label_map
-from etam_onnx.graphs.bundle import DEFAULT, Bundle, shipped_names
+from etam_onnx.graphs.bundle import DEFAULT, Bundle
 from etam_onnx.runtime.frames import open_video
 
 COUNT = 8
 
 
 @pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The shipped bundle; in a checkout without it, a small model with random weights, exported."""
-    if DEFAULT in shipped_names():
-        return Bundle.open(DEFAULT).root
-    pytest.importorskip("torch", reason=f"without the shipped bundle {DEFAULT} this needs torch to export one")
-    pytest.importorskip("onnx", reason=f"without the shipped bundle {DEFAULT} this needs onnx to export one")
-    from small_model import small_model
-
-    from etam_onnx.conversion.bundle_writer import export_bundle
-
-    path = tmp_path_factory.mktemp("end-to-end") / "small"
-    export_bundle(small_model(), path, vectors=False)
-    return path
+def bundle() -> Path:
+    """The shipped bundle."""
+    return Bundle.open(DEFAULT).root
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,6 @@ from PIL import Image
 torch = pytest.importorskip("torch", reason="training needs PyTorch: pip install 'etam-onnx[train]'")
 pytest.importorskip("cv2", reason="training clips need OpenCV: pip install 'etam-onnx[train]'")
 
-from painted_images import write_painted_images  # noqa: E402
 
 from etam_onnx.cli.main import main  # noqa: E402
 from etam_onnx.model import build_model  # noqa: E402
@@ -51,17 +50,7 @@ SAME = {
 }
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_painted_images(tmp_path_factory.mktemp("painted") / "set")
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def options(data: Path, output: Path, **changes: object) -> TrainingOptions:

@@ -8,7 +8,6 @@ import pytest
 torch = pytest.importorskip("torch", reason="training needs PyTorch: pip install 'etam-onnx[train]'")
 pytest.importorskip("cv2", reason="training clips need OpenCV: pip install 'etam-onnx[train]'")
 
-from painted_images import write_painted_images  # noqa: E402
 from small_model import small_model  # noqa: E402
 
 from etam_onnx.model import EfficientTAM, build_model  # noqa: E402
@@ -28,17 +27,7 @@ from etam_onnx.training.validation import track, validate  # noqa: E402
 PLAN = StepPlan(seed=5, step=9, size=64, clips=3, times=(0, 1, 9, 10), objects=2)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_painted_images(tmp_path_factory.mktemp("painted") / "set")
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def draw(data: Path, plan: StepPlan = PLAN) -> list[tuple[int, Clip]]:

@@ -168,7 +168,8 @@ def _weights(options: argparse.Namespace) -> Path:
         raise ValueError(f"name the weights of {options.model}: --checkpoint FILE")
     path: Path = options.checkpoint or DEFAULT_WEIGHTS
     if not path.is_file():
-        raise FileNotFoundError(f"there is no checkpoint at {path}")
+        hint = "" if options.checkpoint else "; it comes with the repository only: name one with --checkpoint"
+        raise FileNotFoundError(f"there is no checkpoint at {path}{hint}")
     return path
 
 
