@@ -17,6 +17,7 @@ from test_training_clips import write_data_set  # noqa: E402
 from etam_onnx.runtime.run_lengths import coco_string, run_lengths  # noqa: E402
 from etam_onnx.training.clips import Clip  # noqa: E402
 from etam_onnx.training.data import PLAIN, Augmentation, Jitter, Mixture, open_source  # noqa: E402
+from etam_onnx.training.data.augmentation import AUGMENTATIONS  # noqa: E402
 from etam_onnx.training.sources import open_sources  # noqa: E402
 
 FORWARDS = Augmentation(flip=0.0, degrees=0.0, shear=0.0, jitter=Jitter(), grey=0.0, backwards=0.0)
@@ -136,6 +137,17 @@ def test_photographs_are_clips_of_one_frame_or_synthetic_ones(tmp_path: Path) ->
     assert moving.frames.shape == (3, 64, 64, 3) and moving.surfaces is not None
     held_out = open_source(tmp_path / "set", "val").make([1], 64, (0,), 1)
     assert not np.array_equal(held_out.frames, still.frames)
+
+
+def test_stills_of_little_data_are_varied_and_some_are_painted(tmp_path: Path) -> None:
+    source = open_source(write_data_set(tmp_path / "set"), augmentation=AUGMENTATIONS["strong"])
+    clips = [source.make([seed], 64, (0,), 3) for seed in range(60)]
+    assert all(clip.frames.shape == (1, 64, 64, 3) and clip.masks.any((1, 2, 3)).all() for clip in clips)
+    painted = np.mean([clip.surfaces is not None for clip in clips])
+    assert painted == pytest.approx(0.35, abs=0.15)
+    areas = [clip.masks[0].mean() for clip in clips if clip.surfaces is None]
+    plain = open_source(tmp_path / "set", augmentation=PLAIN).make([0], 64, (0,), 3).masks[0].mean()
+    assert max(areas) > 1.8 * plain and min(areas) > 0.5 * plain
 
 
 def test_sa1b_masks_lie_on_their_pictures(tmp_path: Path) -> None:
@@ -313,7 +325,7 @@ def test_pictures_and_videos_may_be_kept_apart(tmp_path: Path) -> None:
     assert Mixture([(pictures, 1.0), (videos, 3.0)]).weights_for(8).tolist() == [0.25, 0.75]
     assert Mixture([(videos, 1.0), (videos, 3.0)], apart=True).weights_for(1).tolist() == [0.25, 0.75]
     expected = videos.make([3], 64, (0, 1), 1)
-    opened = open_sources([(tmp_path / "pictures", 9.0), (tmp_path / "videos", 1.0)], True, apart=True)
+    opened = open_sources([(tmp_path / "pictures", 9.0), (tmp_path / "videos", 1.0)], "paper", apart=True)
     assert same(opened.make([3], 64, (0, 1), 1), expected)
 
 

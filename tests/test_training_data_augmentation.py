@@ -49,6 +49,18 @@ def test_frame_and_mask_stay_together() -> None:
         assert overlap(seen & outside, variation.mask(mask, 96, None)) > 0.93
 
 
+def test_a_zoom_enlarges_about_its_point() -> None:
+    _, mask = painted()
+    closer = Variation(False, 0.0, 0.0, (1.0, 1.0, 1.0), False, zoom=2.0, about=(0.4, 0.4)).mask(mask, 100, None)
+    assert closer.mean() == pytest.approx(4 * NOTHING.mask(mask, 100, None).mean(), rel=0.03)
+    rows, columns = np.nonzero(closer)
+    # 0.4 stays where it is: the rectangle spans 0.2..0.6 of the width and 0.25..0.583 of the height
+    assert (columns.min() / 100, (columns.max() + 1) / 100) == pytest.approx((0.0, 0.8), abs=0.011)
+    assert (rows.min() / 100, (rows.max() + 1) / 100) == pytest.approx((0.1, 0.767), abs=0.011)
+    zooms = [Augmentation(zoom=2.0).draw(np.random.default_rng(seed)).zoom for seed in range(300)]
+    assert 1 <= min(zooms) < 1.02 and 1.97 < max(zooms) <= 2
+
+
 def test_a_flip_mirrors() -> None:
     frame, mask = painted()
     flipped = Variation(True, 0.0, 0.0, (1.0, 1.0, 1.0), False)

@@ -125,9 +125,9 @@ def test_two_processes_train_like_one(data: Path, tmp_path: Path, alone: Path) -
     start = Trainer(options(data, tmp_path)).model.state_dict()
     moved = sum(float((tensor - start[name]).abs().sum()) for name, tensor in first.items())
     apart = sum(float((tensor - second[name]).abs().sum()) for name, tensor in first.items())
-    assert moved > 0 and apart < 1e-3 * moved
+    assert moved > 0 and apart < 6e-6 * moved
     scores = [rows_of(folder / "validation.csv")[-1] for folder in (alone, tmp_path)]
-    assert float(scores[0]["click"]) == pytest.approx(float(scores[1]["click"]), abs=2e-3)
+    assert float(scores[0]["click"]) == pytest.approx(float(scores[1]["click"]), abs=1e-4)
 
 
 def test_a_run_leaves_weights_logs_and_no_drafts(alone: Path) -> None:
@@ -154,7 +154,7 @@ def test_the_board_holds_every_step(alone: Path) -> None:
     events = accumulator.EventAccumulator(str(alone / "tensorboard")).Reload()
     found = [(event.step, event.value) for event in events.Scalars("step/loss")]
     assert found == [
-        (i, pytest.approx(float(r["loss"]), abs=1e-5)) for i, r in enumerate(rows_of(alone / "steps.csv"), 1)
+        (i, pytest.approx(float(r["loss"]), abs=1e-6)) for i, r in enumerate(rows_of(alone / "steps.csv"), 1)
     ]
     assert [event.step for event in events.Scalars("validation/click")] == [STEPS]
 
@@ -251,6 +251,8 @@ def test_resuming_nothing_another_run_or_a_damaged_file(tmp_path: Path, alone: P
         load_state(alone, "etam-nano", 4)
     with pytest.raises(ValueError, match="is of the recipe nano, not of video"):
         load_state(alone, "etam-nano", 3, "video")
+    with pytest.raises(ValueError, match="is of a run with batch 2, not 5"):
+        load_state(alone, "etam-nano", 3, "nano", {"batch": "5"})
     (tmp_path / "state.pt").write_bytes((alone / "state.pt").read_bytes()[:5000])
     with pytest.raises(ValueError, match="cannot be read"):
         load_state(tmp_path, "etam-nano", 3)
@@ -269,7 +271,7 @@ PLAN = StepPlan(seed=3, step=0, size=64, clips=2, times=(0, 2, 3), objects=1)
 
 def test_a_loss_that_is_not_finite_stops_the_run_before_the_update(data: Path, tmp_path: Path) -> None:
     trainer = Trainer(options(data, tmp_path))
-    source = open_sources([(data, 1.0)], False)
+    source = open_sources([(data, 1.0)], "none")
     with torch.no_grad():
         trainer.model.sam_mask_decoder.iou_token.weight.fill_(float("nan"))
     kept = {name: value.clone() for name, value in trainer.model.named_parameters()}
@@ -293,7 +295,7 @@ def test_a_diverging_run_ends_with_a_sentence_and_its_last_checkpoint(data: Path
 
 def test_training_on_one_batch_lowers_its_loss(data: Path, tmp_path: Path) -> None:
     trainer = Trainer(options(data, tmp_path))
-    source = open_sources([(data, 1.0)], False)
+    source = open_sources([(data, 1.0)], "none")
     plan = StepPlan(seed=3, step=100, size=64, clips=1, times=(0, 2), objects=1)  # at the full learning rate
     clips = [(0, draw_clip(source, plan, 0))]
     losses = [trainer.step(plan, clips, 0.0)["mask"] for _ in range(20)]

@@ -36,7 +36,7 @@ def test_stages_follow_progress_and_the_size_of_the_model() -> None:
     assert sizes(384) == [128, 256, 384, 384]
     assert sizes(512) == [160, 352, 512, 512]
     assert sizes(1024) == [352, 672, 1024, 1024]
-    assert stage_at(0.0, NANO.stages_for(True)).size(384) == 256
+    assert [stage_at(p, NANO.stages_for(True)).size(384) for p in (0.0, 0.3, 0.6)] == [384, 256, 384]
     assert VIDEO.stages_for(True) == VIDEO.stages
 
 
@@ -64,8 +64,8 @@ def test_the_stages_of_the_paper() -> None:
 
 
 def test_pictures_and_video_alternate_in_the_second_stage_alone() -> None:
-    assert VIDEO.alternates
-    assert not any(recipe.alternates for recipe in (NANO, IMAGES, adjusted(VIDEO, length=8)))
+    assert VIDEO.alternates(False) and VIDEO.alternates(True) and NANO.alternates(True)
+    assert not any(recipe.alternates(False) for recipe in (NANO, IMAGES, adjusted(VIDEO, length=8)))
     lengths = [len(plan_step(0, step, 0.5, VIDEO, 64).times) for step in range(2000)]
     assert set(lengths) == {1, 8} and np.mean([n == 1 for n in lengths]) == pytest.approx(15.2 / 85.2, abs=0.03)
 
@@ -207,6 +207,7 @@ def test_the_page_shows_the_recipes(repository: Path) -> None:
             *(" : ".join(f"{w:g}" for w in (r.focal, r.dice, r.iou, r.presence)) for r in (s.losses for s in recipes)),
         ),
         row("matching", *(r.losses.matching for r in recipes)),
+        row("teacher, if one is given", *(r.losses.teacher for r in recipes)),
         row("mask, click, box on the first frame", *(r.prompting.shares for r in recipes)),
         row("objects of an image / a clip", *(f"{r.objects[0]} / {r.objects[1]}" for r in recipes)),
         row(

@@ -22,7 +22,7 @@ from etam_onnx.training.schedule import StepPlan  # noqa: E402
 from etam_onnx.training.start import start_quietly  # noqa: E402
 from etam_onnx.training.trainer import Trainer  # noqa: E402
 from etam_onnx.training.unroll import ClipLoss  # noqa: E402
-from etam_onnx.training.validation import track, validate  # noqa: E402
+from etam_onnx.training.validation import scores_of, sums, track  # noqa: E402
 
 PLAN = StepPlan(seed=5, step=9, size=64, clips=3, times=(0, 1, 9, 10), objects=2)
 
@@ -233,6 +233,6 @@ def test_tracking_gives_logits_for_every_later_frame(clips) -> None:
 def test_validation_repeats_and_does_not_depend_on_its_batches(clips) -> None:
     model = small_model().train()
     held_out = [clip for _, clip in clips]
-    first, again = (validate(model, held_out, batch=batch, half=False) for batch in (2, 3))
+    first, again = (scores_of(sums(model, list(enumerate(held_out)), batch, False)) for batch in (2, 3))
     assert (first.tracking, first.click) == pytest.approx((again.tracking, again.click), abs=1e-6)
     assert first.presence == again.presence and model.training

@@ -35,7 +35,6 @@ _CHANGES: tuple[tuple[str, tuple[str, ...], dict[str, Any]], ...] = (
     ("linear", ("attention",), {"cross_attention": "linear"}),
 )
 SIZE = "size-"
-NAMES = (BASE, *(name for name, _, _ in _CHANGES))
 """Every variant's name, besides ``size-PIXELS``."""
 
 
@@ -91,7 +90,7 @@ def variants_of(
     Args:
         base: the configuration that is varied.
         axes: along which axes.
-        names: only these, of any axis; see `NAMES`, and ``size-PIXELS``.
+        names: only these, of any axis; see `_CHANGES`, and ``size-PIXELS``.
         sizes: sides of the input in pixels for the axis ``resolution``; by default half of the base's.
 
     Raises:

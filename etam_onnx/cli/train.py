@@ -40,6 +40,7 @@ def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser.add_argument("--seed", type=int, default=0, help="of weights and clips (default: %(default)s)")
     parser.add_argument("--resume", action="store_true", help="continue the run in the output folder")
     parser.add_argument("--weights", type=Path, metavar="FILE", help="checkpoint to fine-tune instead of new weights")
+    parser.add_argument("--teacher", type=Path, metavar="ONNX", help="image encoder whose features are learnt besides")
     change = parser.add_argument_group("instead of the recipe's numbers")
     change.add_argument("--batch", type=int, metavar="N", help="clips per step, of all processes together")
     change.add_argument("--frames", type=int, metavar="N", help="frames per clip; 1 trains on still images")
@@ -94,6 +95,7 @@ def run(arguments: argparse.Namespace) -> int:
         seed=arguments.seed,
         resume=arguments.resume,
         weights=arguments.weights,
+        teacher=arguments.teacher,
         half=not arguments.full_precision,
         device=arguments.device,
         size=arguments.size,

@@ -1,7 +1,8 @@
 """Training state on disk. A file is either the old one or the new one, never half of either."""
 
 import os
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,11 @@ class TrainingState:
     spent_seconds: float
     model: dict[str, Tensor]
     matching: dict[str, Tensor]  # empty without the matching loss
+    distillation: dict[str, Tensor]  # empty without a teacher
     average: dict[str, Tensor]  # empty without a weight average
     optimizer: dict[str, Any]
     random: Tensor
+    settings: dict[str, str] = field(default_factory=dict)
 
 
 def save_atomically(content: object, path: Path) -> None:
@@ -41,8 +44,10 @@ def save_state(state: TrainingState, folder: Path) -> None:
     save_atomically({"format": 1, **asdict(state)}, folder / STATE_FILE)
 
 
-def load_state(folder: Path, preset: str, seed: int, recipe: str = "nano") -> TrainingState:
-    """The state to resume from.
+def load_state(
+    folder: Path, preset: str, seed: int, recipe: str = "nano", settings: Mapping[str, str] | None = None
+) -> TrainingState:
+    """The state to resume from, of a run with these `settings` if they are given.
 
     Raises FileNotFoundError if there is none, ValueError if it is damaged or of another run.
     """
@@ -62,6 +67,11 @@ def load_state(folder: Path, preset: str, seed: int, recipe: str = "nano") -> Tr
         )
     if state.recipe != recipe:
         raise ValueError(f"The training state in {folder} is of the recipe {state.recipe}, not of {recipe}.")
+    for name, value in (settings or {}).items():
+        if state.settings.get(name) != value:
+            raise ValueError(
+                f"The training state in {folder} is of a run with {name} {state.settings.get(name)}, not {value}."
+            )
     return state
 
 

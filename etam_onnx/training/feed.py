@@ -33,7 +33,7 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _open(folders: Sequence[tuple[Path, float]], augment: bool, apart: bool) -> None:
+def _open(folders: Sequence[tuple[Path, float]], augment: str, apart: bool) -> None:
     global _source
     threading.Thread(target=_end_with_parent, daemon=True).start()
     cv2.setNumThreads(1)
@@ -65,7 +65,7 @@ class Feed:
     def __init__(
         self,
         folders: Sequence[tuple[Path, float]],
-        augment: bool,
+        augment: str,
         first_step: int,
         next_plan: Callable[[int], StepPlan],
         workers: int = 1,

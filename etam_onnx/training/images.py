@@ -6,7 +6,7 @@ A folder holds `index.csv` (columns name, source, licence, split, width, height,
 
 import csv
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,17 +15,22 @@ from PIL import Image
 
 SPLITS = ("train", "val")
 SMALLEST_OBJECT = 400  # pixels of the source image; smaller cut-outs are only blur once enlarged
+SMALLEST_SEEN = 48  # pixels; smaller ones are not asked for in the photograph itself either
 
 
 @dataclass(frozen=True)
 class MaskedImage:
-    """One photograph: `image` uint8 RGB (H, W, 3), `mask` uint8 (H, W), `objects` usable object numbers."""
+    """One photograph: `image` uint8 RGB (H, W, 3), `mask` uint8 (H, W), `objects` numbers of those fit for cutting out.
+
+    `visible`: those and smaller ones, fit to be asked for where they are.
+    """
 
     name: str
     source: str
     image: np.ndarray
     mask: np.ndarray
     objects: tuple[int, ...]
+    visible: tuple[int, ...] = ()
 
 
 class BrokenImageError(ValueError):
@@ -54,9 +59,9 @@ def read_masked_image(root: Path, name: str, source: str = "") -> MaskedImage:
     mask = _pixels(root / "masks" / f"{name}.png", "mask")
     if image.shape[:2] != mask.shape:
         raise BrokenImageError(f"{name}: the image is {image.shape[:2]} but its mask is {mask.shape} (H, W).")
-    areas = np.bincount(mask.ravel(), minlength=256)
-    objects = tuple(int(number) for number in np.flatnonzero(areas[1:255] >= SMALLEST_OBJECT) + 1)
-    return MaskedImage(name, source, image, mask, objects)
+    areas = np.bincount(mask.ravel(), minlength=256)[1:255]
+    objects, visible = (tuple(map(int, np.flatnonzero(areas >= n) + 1)) for n in (SMALLEST_OBJECT, SMALLEST_SEEN))
+    return MaskedImage(name, source, image, mask, objects, visible)
 
 
 def load_images(root: Path | str, split: str) -> list[MaskedImage]:
@@ -95,12 +100,15 @@ def load_images(root: Path | str, split: str) -> list[MaskedImage]:
     return images
 
 
-def source_weights(images: Sequence[MaskedImage]) -> np.ndarray:
+CUT_OUT_SHARES = {"animals": 0.65, "COCO": 0.28, "mushrooms": 0.05, "DSB2018": 0.02}
+STILL_SHARES = {"animals": 0.5, "COCO": 0.2, "mushrooms": 0.12, "DSB2018": 0.18}
+
+
+def source_weights(images: Sequence[MaskedImage], shares: Mapping[str, float] = CUT_OUT_SHARES) -> np.ndarray:
     """Probability of drawing each image (N,), summing to 1; zero for images without a usable object.
 
     Each source gets a fixed share, so that 300 pictures of tiny nuclei do not outweigh 31 street scenes.
     """
-    shares = {"animals": 0.65, "COCO": 0.28, "mushrooms": 0.05, "DSB2018": 0.02}
 
     def share(source: str) -> float:
         return next((value for prefix, value in shares.items() if source.startswith(prefix)), 0.2)

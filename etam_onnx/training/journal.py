@@ -15,6 +15,7 @@ from .validation import Scores
 STEPS_FILE = "steps.csv"
 VALIDATION_FILE = "validation.csv"
 BOARD_FOLDER = "tensorboard"
+TERMS = ("mask", "iou", "presence", "matching", "teacher")
 
 
 class Journal:
@@ -58,7 +59,7 @@ class Journal:
         row = {"minutes": round(minutes, 2), "step": step, "size": size}
         _append(self.folder / STEPS_FILE, {**row, **{key: round(value, 6) for key, value in means.items()}})
         if self._bar.disable:
-            terms = ", ".join(f"{k} {means[k]:.3f}" for k in ("mask", "iou", "presence", "matching") if k in means)
+            terms = ", ".join(f"{name} {means[name]:.3f}" for name in TERMS if name in means)
             self._report(
                 f"step {step}, {minutes:.1f} min, {size} px: loss {means['loss']:.3f} ({terms}), "
                 f"overlap {means['overlap']:.3f}, gradient {means['norm']:.2f}, "

@@ -43,7 +43,7 @@ class Run:
         self.recipe = self.trainer.recipe
         spent_before = 0.0
         if options.resume:
-            state = load_state(options.output, options.preset, options.seed, self.recipe.name)
+            state = load_state(options.output, options.preset, options.seed, self.recipe.name, options.settings())
             self.trainer.restore(state)
             spent_before = state.spent_seconds
         with warnings.catch_warnings():
@@ -127,7 +127,7 @@ class Run:
             options.workers,
             replicas.rank,
             replicas.count,
-            self.recipe.alternates,
+            self.recipe.alternates(options.weights is not None),
         )
         try:
             self._train(feed)

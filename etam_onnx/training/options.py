@@ -17,7 +17,7 @@ class TrainingOptions:
     many per clip; `learning_rate` of everything but the encoder, whose own is scaled alike. `config`: a variant of
     the preset, which then only names the files. `at_once`: clips that go through the model together (None: all of a
     step's), which bounds memory and changes no loss. `workers`: drawing processes per training process; with 0 it
-    draws its clips itself.
+    draws its clips itself. `teacher`: ONNX file of an image encoder to distil, see `teacher.Teacher`.
     """
 
     data: Path | str | Sequence[tuple[Path, float]]
@@ -29,6 +29,7 @@ class TrainingOptions:
     seed: int = 0
     resume: bool = False
     weights: Path | None = None
+    teacher: Path | None = None
     half: bool = True
     device: str = "cpu"
     size: int | None = None
@@ -67,6 +68,20 @@ class TrainingOptions:
             if not 0 < weight < float("inf"):
                 raise ValueError(f"The weight of {folder} must be positive, not {weight}.")
         self.adjusted_recipe()
+
+    def settings(self) -> dict[str, str]:
+        """What a resumed run must repeat besides preset, recipe and seed, by the option that says it."""
+        named = {
+            "size": self.size,
+            "batch": self.batch,
+            "frames": self.frames,
+            "objects": self.objects,
+            "learning rate": self.learning_rate,
+            "weights": self.weights is not None,
+            "teacher": self.teacher is not None,
+            "bfloat16": self.half,
+        }
+        return {name: str(value) for name, value in named.items()}
 
     @property
     def sources(self) -> list[tuple[Path, float]]:

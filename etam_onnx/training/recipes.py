@@ -90,7 +90,7 @@ class Prompting:
 
 @dataclass(frozen=True)
 class Losses:
-    """Weights and rules of the loss.
+    """Weights and rules of the loss. `teacher` counts only where a run is given one.
 
     `soft`: targets are the covered shares of low-resolution cells; else pixels of the input, to which logits are
     enlarged. Of three masks the best takes the loss but for `others` (`others_tracked` without a prompt), which
@@ -106,6 +106,7 @@ class Losses:
     iou: float = 1.0
     presence: float = 1.0
     matching: float = 0.0
+    teacher: float = 0.0
     focal_alpha: float = 0.25
     soft: bool = False
     others: float = 0.0
@@ -120,7 +121,7 @@ class Recipe:
     """A way to train. `steps` or `minutes` is the budget where none is given; `objects`: at most so many of a
     still image and of a clip. `average`: largest decay of the weight average, 0 for none. `taught`: the share
     of the run in which memories of new weights are also written from true masks (linearly fewer). `augment`:
-    vary real images and video; synthetic clips vary themselves."""
+    how real images and video are varied; synthetic clips vary themselves."""
 
     name: str
     stages: tuple[Stage, ...]
@@ -130,7 +131,7 @@ class Recipe:
     losses: Losses
     objects: tuple[int, int]
     average: float
-    augment: bool
+    augment: Literal["none", "paper", "strong"]
     steps: int | None = None
     minutes: float | None = None
     fine_tuning: tuple[Stage, ...] | None = None
@@ -139,28 +140,33 @@ class Recipe:
     largest_gap: int = 1
     largest_first_gap: int = 1
 
-    @property
-    def alternates(self) -> bool:
+    def alternates(self, fine_tuning: bool) -> bool:
         """Whether steps of single pictures alternate with steps of video; each kind then has its own data."""
-        return any(min(stage.lengths) == 1 < max(stage.lengths) for stage in self.stages)
+        lengths = {length for stage in self.stages_for(fine_tuning) for length in stage.lengths}
+        return min(lengths) == 1 < max(lengths)
 
     def stages_for(self, fine_tuning: bool) -> tuple[Stage, ...]:
         return self.fine_tuning or self.stages if fine_tuning else self.stages
 
 
 _NANO_LENGTHS = (3, 4, 6, 8)
+_NANO_STILLS = Stage(0.25, 1.0, (1,), (1.0,), frames=20)
 _NANO_MIDDLE = Stage(0.65, 2 / 3, _NANO_LENGTHS, (0.35, 0.35, 0.2, 0.1), frames=28)
 _NANO_LAST = Stage(1.0, 1.0, (3, 4, 5, 7), (0.4, 0.3, 0.2, 0.1), frames=16)
 
 NANO = Recipe(
     name="nano",
     stages=(Stage(0.20, 1 / 3, _NANO_LENGTHS, (0.6, 0.25, 0.1, 0.05), frames=48), _NANO_MIDDLE, _NANO_LAST),
-    fine_tuning=(replace(_NANO_MIDDLE, until=0.45), _NANO_LAST),
+    fine_tuning=(
+        _NANO_STILLS,
+        Stage(0.5, 2 / 3, (1, *_NANO_LENGTHS), (0.2, 0.3, 0.25, 0.15, 0.1), frames=28),
+        Stage(1.0, 1.0, (1, 3, 4, 5, 7), (0.25, 0.3, 0.2, 0.15, 0.1), frames=16),
+    ),
     optimization=Optimization(7e-4, 7e-4, (0.9, 0.98), weight_decay=0.05, clip=1.0, clip_each=1.0),
     schedule=Schedule("cosine", warm_up_steps=100, floor=0.01),
     prompting=Prompting(
         shares=(0.7, 0.2, 0.1),
-        first_clicks=(0.6, 0.25, 0.15),
+        first_clicks=(0.45, 0.2, 0.15, 0.1, 0.1),
         correct_boxes=False,
         later_chance=0.12,
         later_frames=1,
@@ -172,6 +178,7 @@ NANO = Recipe(
     ),
     losses=Losses(
         matching=0.7,
+        teacher=1.0,
         focal_alpha=0.5,
         soft=True,
         others=0.05,
@@ -180,9 +187,9 @@ NANO = Recipe(
         mask_prompt=0.3,
         feedback=False,
     ),
-    objects=(1, 1),
+    objects=(8, 2),
     average=0.998,
-    augment=True,
+    augment="strong",
     minutes=90.0,
     taught=0.4,
     consecutive=0.4,
@@ -209,10 +216,11 @@ IMAGES = Recipe(
     optimization=Optimization(4e-4, 4e-4, (0.9, 0.999), weight_decay=0.1, layer_decay=0.8, clip=0.1),
     schedule=Schedule("reciprocal square root", warm_up=1 / 90, timescale=1 / 90, cool_down=5 / 90),
     prompting=_REFERENCE_PROMPTING,
-    losses=Losses(presence=0.0),  # the paper names focal and dice; the IoU term, which chooses among masks, is SAM 2's
+    # The paper names focal and dice; the IoU term, which chooses among masks, is SAM 2's.
+    losses=Losses(presence=0.0, teacher=1.0),
     objects=(64, 64),
     average=0.0,
-    augment=True,
+    augment="paper",
     steps=90_000,
 )
 
@@ -224,10 +232,10 @@ VIDEO = Recipe(
     optimization=Optimization(3e-4, 6e-5, (0.9, 0.999), weight_decay=0.1, layer_decay=0.8, clip=0.1),
     schedule=Schedule("cosine", warm_up=0.05, floor=0.1),
     prompting=_REFERENCE_PROMPTING,
-    losses=Losses(),
+    losses=Losses(teacher=1.0),
     objects=(64, 3),
     average=0.0,
-    augment=True,
+    augment="paper",
     steps=300_000,
     consecutive=1.0,
 )

@@ -5,15 +5,16 @@ from pathlib import Path
 
 from .clips import ClipSource
 from .data import Mixture, open_source
-from .data.augmentation import PLAIN
+from .data.augmentation import AUGMENTATIONS
 
 
-def open_sources(folders: Sequence[tuple[Path, float]], augment: bool, apart: bool = False) -> ClipSource:
-    """One source over the training splits of all folders, drawn from by their weights. `apart`: see `Mixture`.
+def open_sources(folders: Sequence[tuple[Path, float]], augment: str, apart: bool = False) -> ClipSource:
+    """One source over the training splits of all folders, drawn from by their weights. `augment`: as in a recipe;
+    `apart`: see `Mixture`.
 
     Raises what opening a folder raises: FileNotFoundError or ValueError with a sentence that names it.
     """
-    opened = [(open_source(folder, "train", None if augment else PLAIN), weight) for folder, weight in folders]
+    opened = [(open_source(folder, "train", AUGMENTATIONS[augment]), weight) for folder, weight in folders]
     return _together(opened, apart)
 
 

@@ -23,6 +23,7 @@ from .options import TrainingOptions
 from .replicas import Replicas
 from .schedule import StepPlan, average_decay, rate_factor, teaching
 from .start import start_quietly
+from .teacher import Distillation, Teacher
 from .unroll import ClipLoss
 
 if TYPE_CHECKING:
@@ -57,7 +58,12 @@ class Trainer:
             load_weights(self.model, read_state(options.weights), str(options.weights))
         self.taught = self.recipe.taught if options.weights is None else 0.0
         self.matching = Matching(self.model.config.width) if self.recipe.losses.matching else None
-        self.trained = nn.ModuleList([self.model] if self.matching is None else [self.model, self.matching])
+        self.teacher = self.distillation = None
+        if options.teacher is not None and self.recipe.losses.teacher:
+            self.teacher = Teacher(options.teacher, torch.get_num_threads())
+            self.distillation = Distillation(self.model.config.width, self.teacher.channels)
+        helpers = (self.matching, self.distillation)
+        self.trained = nn.ModuleList([self.model, *(helper for helper in helpers if helper is not None)])
         self.trained.to(self.device)
         averaged = self.recipe.average > 0
         self.average: EfficientTAM = deepcopy(self.model).requires_grad_(False) if averaged else self.model
@@ -71,15 +77,18 @@ class Trainer:
 
     def _divisors(self, course: Course, clips: Sequence[tuple[int, Clip]]) -> dict[str, float]:
         """What the terms are divided by: counted over the clips of all processes."""
-        names = (*TERMS, "matching") if self.matching is not None else TERMS
-        counts = dict.fromkeys(names, 0.0)
+        counts = dict.fromkeys(TERMS, 0.0)
+        if self.matching is not None:
+            counts["matching"] = 0.0
+        if self.teacher is not None:
+            counts["teacher"] = float(sum((clip.frames.shape[1] // 16) ** 2 for _, clip in clips))
         for _, clip in clips:
             present = visible(clip.masks, self.recipe.losses.soft)
             for term, count in divisors(course, present, self.recipe.losses).items():
                 counts[term] += count
             if self.matching is not None and clip.surfaces is not None:
                 counts["matching"] += patches_seen(torch.from_numpy(clip.surfaces)[None])
-        return dict(zip(names, self.replicas.sum(list(counts.values())), strict=True))
+        return dict(zip(counts, self.replicas.sum(list(counts.values())), strict=True))
 
     def _losses(
         self, plan: StepPlan, course: Course, clips: Sequence[tuple[int, Clip]], counts: dict[str, float]
@@ -93,7 +102,10 @@ class Trainer:
             batch = Batch.of(clips[start : start + at_once], plan, rules.soft, self.device)
             attention = fast_attention() if self.device.type == "cpu" else nullcontext()
             with attention, self._precision():
-                part = ClipLoss(self.model, batch, course, rules, self.recipe.prompting, counts, self.matching).run()
+                part = ClipLoss(self.model, batch, course, rules, self.recipe.prompting, counts, self.matching)
+                if self.teacher is not None and self.distillation is not None:
+                    part.distil(self.distillation, self.teacher.features(batch.frames[:, 0]))
+                part.run()
                 loss = part.total()
             if loss.requires_grad:
                 loss.backward()
@@ -151,15 +163,19 @@ class Trainer:
             spent_seconds=spent_seconds,
             model=self.model.state_dict(),
             matching={} if self.matching is None else self.matching.state_dict(),
+            distillation={} if self.distillation is None else self.distillation.state_dict(),
             average=self.average.state_dict() if self.recipe.average else {},
             optimizer=self.optimizer.state_dict(),
             random=torch.get_rng_state(),
+            settings=self.options.settings(),
         )
 
     def restore(self, state: TrainingState) -> None:
         self.model.load_state_dict(state.model)
         if self.matching is not None:
             self.matching.load_state_dict(state.matching)
+        if self.distillation is not None:
+            self.distillation.load_state_dict(state.distillation)
         if self.recipe.average:
             self.average.load_state_dict(state.average)
         full_rates = [group["full_rate"] for group in self.optimizer.param_groups]

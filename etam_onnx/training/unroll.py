@@ -20,6 +20,7 @@ from .losses import mask_loss, overlap_of, presence_loss
 from .matching import Matching
 from .prompts import Points, corrective_click, first_click, loose_box, uniform_click
 from .recipes import Losses, Prompting
+from .teacher import Distillation
 
 PROMPTED_ROW = 6
 RECENT_ROWS = 6
@@ -83,6 +84,10 @@ class ClipLoss:
         self.overlap_sum, self.overlap_count = zero, zero
         if matching is not None and batch.surfaces is not None and len(batch.times) > 1:
             self._add("matching", losses.matching * matching.sum(self.encoded[batch.surfaced], batch.surfaces))
+
+    def distil(self, distillation: Distillation, target: Tensor) -> None:
+        """Adds what predicting the teacher's features (B, C, h, w) of the first frames costs."""
+        self._add("teacher", self.losses.teacher * distillation.sum(self.encoded[:, 0], target))
 
     def total(self) -> Tensor:
         """The sum of all terms."""

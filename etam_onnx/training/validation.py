@@ -108,8 +108,3 @@ def sums(
 def scores_of(sums_and_counts: Sequence[tuple[float, float]]) -> Scores:
     """The means; nan where nothing was counted."""
     return Scores(*(total / count if count else float("nan") for total, count in sums_and_counts))
-
-
-def validate(model: EfficientTAM, clips: Sequence[Clip], batch: int = 8, half: bool = True) -> Scores:
-    """Scores of a model on clips of one size and length; `half` runs it under bfloat16 autocast."""
-    return scores_of(sums(model, list(enumerate(clips)), batch, half))

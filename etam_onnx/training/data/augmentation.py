@@ -34,7 +34,8 @@ class Augmentation:
 
     `flip`, `grey` and `backwards` (in time; SAM 2's, arXiv 2408.00714, section C.2.2) are chances per clip; `degrees`
     is the largest rotation, `shear` the largest angle of the horizontal shear, in degrees. `frame_jitter` is drawn for
-    each frame: none here, while SAM 2 has (0.1, 0.05, 0.05).
+    each frame: none here, while SAM 2 has (0.1, 0.05, 0.05). `zoom`: up to so many times enlarged, about any point.
+    `stills`: single frames are varied as well.
     """
 
     flip: float = 0.5
@@ -44,23 +45,31 @@ class Augmentation:
     frame_jitter: Jitter = field(default_factory=Jitter)
     grey: float = 0.05
     backwards: float = 0.5
+    zoom: float = 1.0
+    stills: bool = False
 
     def of_single_frames(self) -> "Augmentation":
-        """Single frames are flipped and nothing else, as in both papers."""
+        """Single frames are flipped and nothing else, as in both papers, unless `stills`."""
+        if self.stills:
+            return self
         return replace(PLAIN, flip=self.flip)
 
     def draw(self, rng: np.random.Generator) -> "Variation":
-        """What one clip looks like. Draws the same number of values whatever the strengths."""
+        """What one clip looks like."""
         return Variation(
             flip=bool(rng.uniform() < self.flip),
             angle=float(np.deg2rad(self.degrees * rng.uniform(-1, 1))),
             shear=float(np.deg2rad(self.shear * rng.uniform(-1, 1))),
             factors=self.jitter.draw(rng),
             grey=bool(rng.uniform() < self.grey),
+            zoom=float(self.zoom ** rng.uniform()) if self.zoom > 1 else 1.0,
+            about=(float(rng.uniform()), float(rng.uniform())) if self.zoom > 1 else (0.5, 0.5),
         )
 
 
 PLAIN = Augmentation(flip=0.0, degrees=0.0, shear=0.0, jitter=Jitter(), grey=0.0, backwards=0.0)
+STRONG = Augmentation(degrees=15.0, shear=10.0, jitter=Jitter(0.3, 0.2, 0.3), zoom=2.0, stills=True)  # for little data
+AUGMENTATIONS = {"none": PLAIN, "paper": Augmentation(), "strong": STRONG}
 
 
 @dataclass(frozen=True)
@@ -72,6 +81,8 @@ class Variation:
     shear: float
     factors: tuple[float, float, float]
     grey: bool
+    zoom: float = 1.0
+    about: tuple[float, float] = (0.5, 0.5)  # shares of the square
 
     def matrix(self, width: int, height: int, size: int) -> np.ndarray:
         """3x3, from points (x, y, 1) of a width x height frame to points of the square; (0, 0) is the corner."""
@@ -81,7 +92,10 @@ class Variation:
         centre = np.array([width / 2, height / 2])
         matrix = np.eye(3)
         matrix[:2, :2], matrix[:2, 2] = linear, centre - linear @ centre
-        return np.diag([size / width, size / height, 1.0]) @ matrix
+        matrix = np.diag([size / width, size / height, 1.0]) @ matrix
+        closer = np.diag([self.zoom, self.zoom, 1.0])
+        closer[:2, 2] = (1 - self.zoom) * size * np.array(self.about)
+        return closer @ matrix
 
     def frame(self, rgb: np.ndarray, size: int, camera: np.ndarray | None, factors: tuple[float, ...]) -> np.ndarray:
         """uint8 RGB (H, W, 3) -> (size, size, 3). `camera` moves the square; `factors` are those of this frame."""
