@@ -251,7 +251,7 @@ def test_resuming_nothing_another_run_or_a_damaged_file(tmp_path: Path, alone: P
         load_state(alone, "etam-nano", 4)
     with pytest.raises(ValueError, match="is of the recipe nano, not of video"):
         load_state(alone, "etam-nano", 3, "video")
-    with pytest.raises(ValueError, match="is of a run with batch 2, not 5"):
+    with pytest.raises(ValueError, match="is of a run with batch 3, not 5"):
         load_state(alone, "etam-nano", 3, "nano", {"batch": "5"})
     (tmp_path / "state.pt").write_bytes((alone / "state.pt").read_bytes()[:5000])
     with pytest.raises(ValueError, match="cannot be read"):
@@ -307,7 +307,7 @@ def test_clips_do_not_depend_on_who_draws_them(data: Path, tmp_path: Path) -> No
 
     def drawn(workers: int, rank: int, replicas: int) -> dict[tuple[int, int], np.ndarray]:
         plan = lambda step: plan_step(3, step, 0.0, recipe, 64)  # noqa: E731
-        feed = Feed([(data, 1.0)], True, 0, plan, workers, rank, replicas)
+        feed = Feed([(data, 1.0)], "strong", 0, plan, workers, rank, replicas)
         try:
             steps = [next(batches) for batches in [iter(feed)] for _ in range(2)]
         finally:
