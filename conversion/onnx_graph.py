@@ -54,7 +54,7 @@ def export_graph(module: nn.Module, graph: Graph) -> onnx.ModelProto:
 def tidy(model: onnx.ModelProto, graph: Graph) -> onnx.ModelProto:
     """Keep the computation and drop what the exporter adds (traces, paths, versions); say what the contract says."""
     clean = onnx.ModelProto(ir_version=model.ir_version, producer_name=PRODUCER, doc_string=graph.doc)
-    clean.opset_import.extend(op for op in model.opset_import if op.domain in ("", "ai.onnx"))
+    clean.opset_import.extend(_operator_sets(model))
     out = clean.graph
     out.name = graph.name
     out.initializer.extend(model.graph.initializer)
@@ -78,6 +78,13 @@ def tidy(model: onnx.ModelProto, graph: Graph) -> onnx.ModelProto:
             kept.doc_string = docs.get(value.name, "")
             del kept.metadata_props[:]
     return clean
+
+
+def _operator_sets(model: onnx.ModelProto) -> list[onnx.OperatorSetIdProto]:
+    """The standard operators and every other set that a node uses; sets that the exporter leaves out at version 1."""
+    stated = {op.domain if op.domain != "ai.onnx" else "": op.version for op in model.opset_import}
+    used = {node.domain for node in model.graph.node} - {"", "ai.onnx"}
+    return [onnx.helper.make_opsetid(domain, stated.get(domain, 1)) for domain in ("", *sorted(used))]
 
 
 def _check_edges(model: onnx.ModelProto, graph: Graph) -> None:

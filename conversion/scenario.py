@@ -6,7 +6,7 @@ tracked and prompted memories, an object that is there and one that is not.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -59,7 +59,7 @@ class Recorder:
     def recording(self) -> Networks:
         """The same networks, recorded."""
         runners = {name: self._record(name, run) for name, run in self.networks.runners.items()}
-        return Networks(self.networks.manifest, runners, self.networks.source)
+        return replace(self.networks, runners=runners)
 
     def _record(self, name: str, run: Runner) -> Runner:
         def runner(**inputs: Handle) -> dict[str, Handle]:
@@ -160,28 +160,32 @@ def _with_exact_threshold(networks: Networks, call: Call) -> Call:
 
 
 def _fill_all_slots(networks: Networks, calls: list[Call]) -> None:
-    """Call every memory-attention graph once with all slots used and once with all but one, memories repeating.
+    """Call every memory-attention graph once with all slots used and once with all but one, memories repeating."""
+    for slots in networks.manifest.geometry.memory_counts:
+        for used in sorted({slots, max(slots - 1, 1)}):
+            attend_to(networks, calls, slots, used)
 
-    Memories go in as host arrays, which every backend takes on any port.
+
+def attend_to(networks: Networks, calls: list[Call], slots: int, used: int) -> None:
+    """Call the memory-attention graph of that many slots with recorded features, memories and pointers, repeating.
+
+    They go in as host arrays, which every backend takes on any port.
     """
     geometry = networks.manifest.geometry
     memories = [call.outputs["memory"] for call in calls if call.graph == "memory_encoder"]
     features = next(call.outputs["features"] for call in calls if call.graph == "image_encoder")
     pointers = [call.outputs["mask_pointers"] for call in calls if call.graph == "mask_decoder"]
-    table = np.concatenate(pointers)
-    for slots in geometry.memory_counts:
-        for used in {slots, max(slots - 1, 1)}:
-            row = np.zeros((slots, geometry.temporal_rows), np.float32)
-            for slot in range(used):
-                row[slot, -1 if slot < used - geometry.recent_memories else used - 1 - slot] = 1
-            filled = np.resize(table, (geometry.pointer_slots, geometry.width)).astype(np.float32)
-            networks.runners[memory_attention_name(slots)](
-                features=features,
-                memory_row=row,
-                pointers=filled,
-                pointer_used=np.ones((geometry.pointer_slots, 1), np.float32),
-                **{memory_port(slot): memories[slot % len(memories)] for slot in range(slots)},
-            )
+    row = np.zeros((slots, geometry.temporal_rows), np.float32)
+    for slot in range(used):
+        row[slot, -1 if slot < used - geometry.recent_memories else used - 1 - slot] = 1
+    filled = np.resize(np.concatenate(pointers), (geometry.pointer_slots, geometry.width)).astype(np.float32)
+    networks.runners[memory_attention_name(slots)](
+        features=features,
+        memory_row=row,
+        pointers=filled,
+        pointer_used=np.ones((geometry.pointer_slots, 1), np.float32),
+        **{memory_port(slot): memories[slot % len(memories)] for slot in range(slots)},
+    )
 
 
 def _remember_absence(networks: Networks, calls: list[Call]) -> None:

@@ -1,4 +1,8 @@
-"""Does a bundle compute on this device what it computed where it was made?  Replays the bundle's test vectors."""
+"""Does a bundle compute on this device what it computed where it was made?
+
+Replays the calls of the bundle's test vectors on the portable graphs, whose edges they are recorded at, and tracks the
+clip on every variant that the device runs.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +14,10 @@ from numpy.typing import NDArray
 
 from .graphs.bundle import Bundle
 from .graphs.errors import BundleError
+from .graphs.manifest import PORTABLE
 from .graphs.vectors import INDEX, TENSORS, StoredTensor, Vectors, read_vectors
 from .runtime.networks import Networks
+from .runtime.onnxruntime_backend import OnnxRuntimeBackend
 from .runtime.parity import EdgeError, relative_error, replay
 from .runtime.video_predictor import VideoPredictor
 
@@ -35,15 +41,15 @@ class ClipAgreement:
 
 @dataclass(frozen=True)
 class Verification:
-    """Errors per output port, and the clip as a whole."""
+    """Errors per output port of the portable graphs, and by variant the clip as a whole."""
 
     edges: list[EdgeError]
-    clip: ClipAgreement
+    clips: dict[str, ClipAgreement]
 
     @property
     def passed(self) -> bool:
         """Whether everything is within tolerance."""
-        return self.clip.passed and all(edge.passed for edge in self.edges)
+        return all(clip.passed for clip in self.clips.values()) and all(edge.passed for edge in self.edges)
 
 
 def open_vectors(bundle: Bundle) -> Vectors:
@@ -63,21 +69,28 @@ def array(tensor: StoredTensor) -> NDArray[np.float32]:
 
 
 def verify(bundle: Bundle, device: str = "cpu") -> Verification:
-    """Replay every recorded call on `device`, then track the clip from its prompts.
+    """Replay every recorded call on `device`, and track the clip from its prompts.
 
     Raises:
         BundleError: the bundle or its vectors cannot be used.
         DeviceError: the device is not to be had.
     """
     vectors = open_vectors(bundle)
-    networks = Networks.open(bundle, device)
+    backend = OnnxRuntimeBackend(device)
+    variants = [variant for variant in backend.variants if variant in bundle.manifest.variants]
 
     def calls() -> Iterator[tuple[str, dict[str, NDArray[np.float32]], dict[str, NDArray[np.float32]]]]:
         for graph, inputs, outputs in vectors.calls():
             yield graph, _arrays(inputs), _arrays(outputs)
 
-    edges = replay(bundle.graphs, networks.runners, calls(), bundle.manifest.precision)
-    return Verification(edges, _track_again(networks, vectors))
+    edges: list[EdgeError] = []
+    clips = {}
+    for variant in variants or [None]:  # None: says what is missing
+        networks = Networks.open(bundle, device, backend=backend, variant=variant)
+        if networks.variant == PORTABLE:
+            edges = replay(bundle.graphs_of(PORTABLE), networks.runners, calls(), bundle.manifest.precision)
+        clips[networks.variant] = _track_again(networks, vectors)
+    return Verification(edges, clips)
 
 
 def _arrays(tensors: dict[str, StoredTensor]) -> dict[str, NDArray[np.float32]]:

@@ -6,10 +6,10 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from .contract import Graph, contract
+from .contract import Graph
 from .errors import BundleError
 from .external_data import external_locations
-from .manifest import MANIFEST, File, Manifest, read_manifest
+from .manifest import MANIFEST, ORT, File, Manifest, read_manifest
 
 SHIPPED = Path(__file__).resolve().parent / "shipped"
 """Where the bundles live that come with the package."""
@@ -74,16 +74,17 @@ class Bundle:
             raise BundleError(f"{root} is not a bundle: a bundle is a folder with a {MANIFEST}")
         manifest = read_manifest(root / MANIFEST)
         for variant, graphs in manifest.variants.items():
-            if set(graphs) != set(contract(manifest.geometry)):
+            if variant == ORT and manifest.deployment is None:
+                raise BundleError(f"{root / MANIFEST}: the variant {ORT!r} needs a 'deployment', found nothing")
+            if set(graphs) != set(manifest.graphs_of(variant)):
                 raise BundleError(
                     f"{root / MANIFEST}: the variant {variant!r} does not have exactly the contract's graphs"
                 )
         return cls(root, manifest)
 
-    @property
-    def graphs(self) -> dict[str, Graph]:
-        """The contract of this bundle's graphs by name."""
-        return contract(self.manifest.geometry)
+    def graphs_of(self, variant: str) -> dict[str, Graph]:
+        """The contract of a variant's graphs by name; only `ort` has edges of its own."""
+        return self.manifest.graphs_of(variant)
 
     def check_file(self, relative: str) -> Path:
         """The path of a file whose size and hash are those of the manifest; BundleError otherwise."""

@@ -7,12 +7,17 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .contract import Geometry, as_dict, contract
+from .contract import Geometry, Graph, as_dict, contract
 from .errors import BundleError
+from .ort_contract import Deployment, ort_contract
 
 FORMAT = 1
 """Version of the bundle format that this package reads and writes."""
 MANIFEST = "manifest.json"
+PORTABLE = "portable"
+"""The variant with the graphs of `contract`, which anything can run."""
+ORT = "ort"
+"""The variant with the graphs of `ort_contract`."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +77,7 @@ class File:
 @dataclass(frozen=True)
 class Manifest:
     """Everything a host must know.  `variants` maps a variant to the file of each of its graphs, relative to the
-    bundle.
+    bundle.  `deployment` is what the edges of the variant `ort` need besides the geometry.
     """
 
     model: str
@@ -80,6 +85,7 @@ class Manifest:
     precision: str
     constants: Constants
     variants: dict[str, dict[str, str]]
+    deployment: Deployment | None = None
     files: dict[str, File] = field(default_factory=dict)
     parity: dict[str, Any] = field(default_factory=dict)
     source: dict[str, Any] = field(default_factory=dict)
@@ -87,10 +93,23 @@ class Manifest:
     rules: Rules = field(default_factory=Rules)
     preprocessing: Preprocessing = field(default_factory=Preprocessing)
 
+    def graphs_of(self, variant: str) -> dict[str, Graph]:
+        """The contract of a variant's graphs by name.
+
+        Raises:
+            BundleError: it is `ort`, and the manifest has no deployment.
+        """
+        if variant != ORT:
+            return contract(self.geometry)
+        if self.deployment is None:
+            raise BundleError(f"the manifest of {self.model} has the variant {ORT!r} but no 'deployment'")
+        return ort_contract(self.geometry, self.deployment)
+
     def to_json(self) -> str:
         """The text of ``manifest.json``; equal manifests give equal text."""
         data: dict[str, Any] = {"format": FORMAT, **asdict(self)}
         data["geometry"] = self.geometry.as_dict()
+        data["deployment"] = self.deployment and self.deployment.as_dict()
         data["graphs"] = {name: as_dict(graph) for name, graph in contract(self.geometry).items()}
         return json.dumps(data, indent=1, sort_keys=True, allow_nan=False) + "\n"
 
@@ -116,6 +135,31 @@ def _preprocessing(stated: dict[str, Any], where: Path) -> Preprocessing:
     if stated != expected:
         raise BundleError(f"{where}: this package prepares frames as {expected}, the bundle asks for {stated}")
     return known
+
+
+def _deployment(stated: Any, geometry: Geometry, where: Path) -> Deployment | None:
+    """The deployment, if any, whose graphs hold exactly what the geometry asks for."""
+    if stated is None:
+        return None
+    expected = set(Deployment.__dataclass_fields__)
+    if not isinstance(stated, dict) or set(stated) != expected:
+        found = sorted(stated) if isinstance(stated, dict) else type(stated).__name__
+        raise BundleError(f"{where}: deployment: expected the fields {sorted(expected)}, found {found}")
+    counts = stated["memory_counts"]
+    for name, value in (("layers", stated["layers"]), ("pool", stated["pool"])):
+        if type(value) is not int or value < 1:
+            raise BundleError(f"{where}: deployment: {name} must be a positive integer, found {value!r}")
+    if geometry.grid % stated["pool"]:
+        raise BundleError(
+            f"{where}: deployment: a window of {stated['pool']} does not divide the grid of {geometry.grid}"
+        )
+    most = geometry.prompted_frames + geometry.recent_memories
+    whole = isinstance(counts, list) and all(type(count) is int for count in counts)
+    if not whole or counts != sorted(set(counts)) or not counts or (counts[0], counts[-1]) != (1, most):
+        raise BundleError(
+            f"{where}: deployment: memory_counts must be integers that ascend from 1 to {most}, found {counts!r}"
+        )
+    return Deployment(stated["layers"], stated["pool"], tuple(counts))
 
 
 def _port(port: tuple[Any, ...]) -> str:
@@ -172,6 +216,7 @@ def read_manifest(path: Path) -> Manifest:
                 float(constants["mask_downsample_bias"]),
             ),
             variants={k: _file_names(k, v, path) for k, v in _section(data, "variants", dict, path).items()},
+            deployment=_deployment(data.get("deployment"), geometry, path),
             files={k: File(str(v["sha256"]), int(v["size"])) for k, v in _section(data, "files", dict, path).items()},
             parity=_section(data, "parity", dict, path),
             source=_section(data, "source", dict, path),

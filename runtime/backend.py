@@ -1,9 +1,12 @@
-"""What a backend is: two verbs.  Everything else about a runtime is its own business."""
+"""What a backend is: loading graphs, and placing tensors.  Everything else about a runtime is its own business."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ..graphs.contract import Graph
 
@@ -14,7 +17,8 @@ Handle = Any
 class Runner(Protocol):
     """A loaded graph: named tensors in, named tensors out.
 
-    Host ports take and give float32 numpy arrays, the others the backend's own handles.
+    Host ports take and give float32 numpy arrays, the others the backend's own handles; an array is taken there too.
+    What a call returns is never written again.
     """
 
     def __call__(self, **inputs: Handle) -> dict[str, Handle]: ...
@@ -26,3 +30,7 @@ class Backend(Protocol):
     variants: tuple[str, ...]
 
     def load(self, graph: Graph, path: Path) -> Runner: ...
+
+    def place(self, array: NDArray[np.float32]) -> Handle:
+        """A handle of a host array, for one that is read many times."""
+        ...

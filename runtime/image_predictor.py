@@ -10,10 +10,11 @@ from numpy.typing import ArrayLike, NDArray
 from ..graphs.bundle import DEFAULT, Bundle
 from .errors import StateError
 from .networks import Networks
+from .pipeline import Array, Features
 from .preprocess import Frame, check_frame, image_input
 from .prompts import NO_POINTS, Points, padded, read_mask_logits, read_points
 from .resize import resize
-from .segmenter import Array, Features, Segmenter, pick_mask
+from .segmenter import Segmenter, pick_mask
 
 
 class ImagePredictor:
@@ -101,9 +102,9 @@ class ImagePredictor:
         segmenter, rules = self.segmenter, self.segmenter.rules
         # Without points or box the original gives no prompt token at all, not even the padding point.
         prompt = padded(points) if len(points) else NO_POINTS
-        out = segmenter.decode(self._features.without_memory, prompt, previous)
+        out = segmenter.pipeline.answer(self._features, prompt, previous)
         chosen = slice(1, None)
         if not multimask_output:
-            index = pick_mask(out["mask_logits"], out["iou"], False, rules.stability_delta, rules.stability_threshold)
+            index = pick_mask(out.mask_logits, out.iou, False, rules.stability_delta, rules.stability_threshold)
             chosen = slice(index, index + 1)
-        return out["mask_logits"][chosen], out["iou"][chosen].copy()
+        return out.mask_logits[chosen], out.iou[chosen].copy()

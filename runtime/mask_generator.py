@@ -16,11 +16,11 @@ from .frame_result import mask_boxes
 from .image_predictor import ImagePredictor
 from .mask_scores import box_nms, stability_score
 from .networks import Networks
+from .pipeline import Array
 from .preprocess import Frame, check_frame
 from .prompts import read_points
 from .resize import resize
 from .run_lengths import coco_string, run_lengths
-from .segmenter import Array
 from .small_regions import without_small_regions
 
 OUTPUT_MODES = ("binary_mask", "uncompressed_rle", "coco_rle")

@@ -8,20 +8,26 @@ from pathlib import Path
 
 from ..graphs.bundle import DEFAULT, Bundle
 from ..graphs.errors import BundleError
-from ..graphs.manifest import Manifest
+from ..graphs.manifest import ORT, PORTABLE, Manifest
 from .backend import Backend, Runner
 from .onnxruntime_backend import OnnxRuntimeBackend
+from .ort_pipeline import OrtPipeline
+from .pipeline import Pipeline, Place, on_the_host
+from .portable_pipeline import PortablePipeline
 
 
 @dataclass(frozen=True)
 class Networks:
-    """One runner per graph of the contract, and the manifest with the numbers a host needs.  `source`: where it
-    came from.
+    """One runner per graph of a variant, and the manifest with the numbers a host needs.
+
+    source: where it came from.  place: how the runners' backend takes a host array that is read many times.
     """
 
     manifest: Manifest
     runners: Mapping[str, Runner]
     source: str = ""
+    variant: str = PORTABLE
+    place: Place = on_the_host
 
     @classmethod
     def open(
@@ -31,6 +37,7 @@ class Networks:
         *,
         backend: Backend | None = None,
         threads: int | None = None,
+        variant: str | None = None,
     ) -> Networks:
         """Load a bundle's graphs.
 
@@ -39,21 +46,32 @@ class Networks:
             device: ``cpu`` or ``cuda``.
             backend: what runs the graphs, instead of ONNX Runtime on `device`.
             threads: threads of one operator on the CPU, by default one per core.
+            variant: of the bundle's graphs, by default the one that the backend likes best.
 
         Raises:
-            BundleError: the bundle is missing, damaged, or its files disagree with the contract.
+            BundleError: the bundle is missing, damaged, lacks the variant, or its files disagree with the contract.
             DeviceError: the device is not to be had.
         """
         if isinstance(bundle, Networks):
             return bundle
         opened = Bundle.open(bundle)
         chosen = backend or OnnxRuntimeBackend(device, threads)
-        variant = next((v for v in chosen.variants if v in opened.manifest.variants), None)
-        if variant is None:
+        usable = [v for v in chosen.variants if v in opened.manifest.variants and variant in (None, v)]
+        if not usable:
+            wanted = "" if variant is None else f", the one asked for is {variant!r}"
             raise BundleError(
                 f"the bundle {opened.root} has the variants {sorted(opened.manifest.variants)}, "
-                f"this device runs {list(chosen.variants)}"
+                f"this device runs {list(chosen.variants)}{wanted}"
             )
-        paths = opened.graph_paths(variant)
-        runners = {name: chosen.load(graph, paths[name]) for name, graph in opened.graphs.items()}
-        return cls(opened.manifest, runners, str(opened.root))
+        paths = opened.graph_paths(usable[0])
+        runners = {name: chosen.load(graph, paths[name]) for name, graph in opened.graphs_of(usable[0]).items()}
+        return cls(opened.manifest, runners, str(opened.root), usable[0], chosen.place)
+
+    def pipeline(self) -> Pipeline:
+        """The graphs as what a predictor asks of them."""
+        geometry, deployment = self.manifest.geometry, self.manifest.deployment
+        if self.variant == ORT:
+            if deployment is None:
+                raise BundleError(f"the manifest of {self.source or self.manifest.model} lacks the deployment of {ORT}")
+            return OrtPipeline(geometry, deployment, self.runners, self.place)
+        return PortablePipeline(geometry, self.runners, self.place)

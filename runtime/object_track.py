@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from .backend import Handle
 from .memory import MemoryBank, Remembered
+from .pipeline import Array, Features, Memory
 from .prompts import NO_POINTS, Points
-from .segmenter import Array, Features, Prediction, Segmenter
+from .segmenter import Prediction, Segmenter
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class ObjectTrack:
     visited.
     """
 
-    bank: MemoryBank[Handle, Prediction]
+    bank: MemoryBank[Memory, Prediction]
     fill_hole_area: int = 0
     corrections_stick: bool = True
     points: dict[int, Points] = field(default_factory=dict)

@@ -1,17 +1,32 @@
 """Resampling of masks and images as the original does it, in numpy.
 
 A separable linear filter is a matrix per axis: output = rows @ image @ columns.T.  Pixel centres lie at half integers
-(``align_corners`` false); borders repeat.
+(``align_corners`` false); borders repeat.  Each output pixel reads only a few source pixels beside each other, so the
+matrices are nearly all zeros: they are multiplied block by block, BLOCK output pixels with the source pixels they
+read.  What is left out are products with exact zeros.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float32]
+BLOCK = 128
+
+
+@dataclass(frozen=True, eq=False)
+class Band:
+    """One block of a resampling matrix: output pixels `target` read the source pixels `source`.  weights: (target,
+    source).
+    """
+
+    target: slice
+    source: slice
+    weights: Array
 
 
 @lru_cache(maxsize=64)
@@ -43,8 +58,69 @@ def bilinear_matrix(source: int, target: int, antialias: bool = False) -> Array:
     return matrix
 
 
+@lru_cache(maxsize=64)
+def bands(source: int, target: int, antialias: bool = False) -> tuple[Band, ...]:
+    """The matrix of `bilinear_matrix` in blocks of BLOCK output pixels, the last one with what remains (a BLAS sums
+    differently where a block is a single row).
+    """
+    matrix = bilinear_matrix(source, target, antialias)
+    found = []
+    for start in range(0, max(target - BLOCK, 0) + 1, BLOCK):
+        whole = start + 2 * BLOCK <= target
+        block = matrix[start : start + BLOCK if whole else target]
+        read = np.flatnonzero(block.any(0))
+        span = slice(int(read[0]), int(read[-1]) + 1)
+        found.append(Band(slice(start, start + len(block)), span, np.ascontiguousarray(block[:, span])))
+    return tuple(found)
+
+
 def resize(maps: Array, height: int, width: int, antialias: bool = False) -> Array:
     """Resample (..., h, w) maps bilinearly to (..., height, width)."""
-    rows = bilinear_matrix(maps.shape[-2], height, antialias)
-    columns = bilinear_matrix(maps.shape[-1], width, antialias)
-    return rows @ (maps @ columns.T)
+    return resize_part(maps, height, width, slice(0, height), slice(0, width), antialias)
+
+
+def resize_part(maps: Array, height: int, width: int, rows: slice, columns: slice, antialias: bool = False) -> Array:
+    """The pixels [..., rows, columns] of what `resize` gives, to the last bit, without computing the others.
+
+    Args:
+        maps: (..., h, w).
+        rows, columns: start and stop in output pixels, both between blocks (see `reached`) or at the end of the axis.
+
+    Raises:
+        ValueError: they are not.
+    """
+    down = _within(bands(maps.shape[-2], height, antialias), rows)
+    across = _within(bands(maps.shape[-1], width, antialias), columns)
+    out = np.empty((*maps.shape[:-2], rows.stop - rows.start, columns.stop - columns.start), np.float32)
+    maps = np.ascontiguousarray(maps, dtype=np.float32)
+    # A BLAS rounds by the shapes it is given, so a block is computed by the same two products whatever is asked for.
+    for column in across:
+        wide = maps[..., column.source] @ column.weights.T
+        for row in down:
+            target = _moved(row.target, rows), _moved(column.target, columns)
+            np.matmul(row.weights, wide[..., row.source, :], out=out[(..., *target)])
+    return out
+
+
+def reached(read: NDArray[np.bool_], target: int) -> slice:
+    """The output pixels, in whole blocks along one axis, that bilinear resampling makes from source pixels `read`.
+
+    Args:
+        read: (source,), true where a source pixel matters.
+        target: length of the output axis.
+    """
+    hit = [band.target for band in bands(len(read), target) if read[band.source].any()]
+    return slice(hit[0].start, hit[-1].stop) if hit else slice(0, 0)
+
+
+def _within(blocks: tuple[Band, ...], part: slice) -> list[Band]:
+    """The blocks that make up `part`."""
+    found = [band for band in blocks if part.start <= band.target.start and band.target.stop <= part.stop]
+    covered = sum(band.target.stop - band.target.start for band in found)
+    if covered != part.stop - part.start:
+        raise ValueError(f"a part should be whole blocks, found pixels {part.start} to {part.stop}")
+    return found
+
+
+def _moved(target: slice, part: slice) -> slice:
+    return slice(target.start - part.start, target.stop - part.start)

@@ -7,25 +7,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ..graphs.contract import memory_attention_name, memory_port
-from .backend import Handle
 from .holes import fill_holes
 from .memory import MemoryRules, Recall
 from .networks import Networks
-from .prompts import NO_POINTS, Points, padded, point_ports
+from .pipeline import Array, Candidates, Features, Memory
+from .prompts import Points, padded
 from .resize import resize
-
-Array = NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class Features:
-    """An encoded frame: handles of the raw features and of the features without memory."""
-
-    raw: Handle
-    without_memory: Handle
 
 
 @dataclass(frozen=True)
@@ -49,13 +37,13 @@ class Segmenter:
     def __init__(self, networks: Networks) -> None:
         manifest = networks.manifest
         self.networks = networks
+        self.pipeline = networks.pipeline()
         self.geometry = manifest.geometry
         self.rules = manifest.rules
         self.size = manifest.geometry.image_size
         self._no_object_pointer = np.asarray(manifest.constants.no_object_pointer, np.float32)
         self._downsample = np.asarray(manifest.constants.mask_downsample, np.float32).reshape(4, 4)
         self._downsample_bias = np.float32(manifest.constants.mask_downsample_bias)
-        self._no_mask = np.zeros((1, 1, self.geometry.mask_size, self.geometry.mask_size), np.float32)
 
     def memory_rules(self, prompted_frames: int = -1) -> MemoryRules:
         """The bundle's capacities, `prompted_frames` lowered to the bundle's when -1 or larger."""
@@ -65,52 +53,14 @@ class Segmenter:
 
     def encode(self, image: Array) -> Features:
         """Encode a (1, 3, S, S) input."""
-        out = self.networks.runners["image_encoder"](image=image)
-        return Features(out["features"], out["features_without_memory"])
-
-    def attend(self, features: Features, recall: Recall[Handle, Prediction]) -> Handle:
-        """Fuse features with memories, on the smallest graph that holds them; exactly one memory has its own graph."""
-        g, used = self.geometry, len(recall.memories)
-        slots = next(count for count in g.memory_counts if count >= used)
-        row = np.zeros((slots, g.temporal_rows), np.float32)
-        for slot, (_, temporal) in enumerate(recall.memories):
-            row[slot, temporal] = 1
-        pointers = np.zeros((g.pointer_slots, g.width), np.float32)
-        pointer_used = np.zeros((g.pointer_slots, 1), np.float32)
-        for slot, output in enumerate(recall.pointers):
-            pointers[slot], pointer_used[slot] = output.pointer, 1
-        filler = recall.memories[0][0]
-        memories = {memory_port(slot): recall.memories[slot][0] if slot < used else filler for slot in range(slots)}
-        run = self.networks.runners[memory_attention_name(slots)]
-        return run(features=features.raw, memory_row=row, pointers=pointers, pointer_used=pointer_used, **memories)[
-            "fused"
-        ]
-
-    def decode(self, features: Handle, points: Points, mask_input: Array | None = None) -> dict[str, Array]:
-        """The decoder's raw outputs without the batch axis; `points` with its padding, `mask_input` (S/4, S/4)
-        logits.
-        """
-        out = self.networks.runners["mask_decoder"](
-            features=features,
-            **point_ports(points, self.geometry),
-            mask_input=self._no_mask
-            if mask_input is None
-            else np.ascontiguousarray(mask_input[None, None], np.float32),
-            mask_used=np.asarray([mask_input is not None], np.float32),
-        )
-        return {
-            "mask_logits": out["mask_logits"][0],
-            "iou": out["iou"][0],
-            "mask_pointers": out["mask_pointers"],
-            "presence": out["presence"],
-        }
+        return self.pipeline.encode(image)
 
     def segment(
         self,
         features: Features,
         points: Points,
         previous: Array | None = None,
-        recall: Recall[Handle, Prediction] | None = None,
+        recall: Recall[Memory, Prediction] | None = None,
     ) -> Prediction:
         """One object on one frame.
 
@@ -120,9 +70,12 @@ class Segmenter:
             previous: (S/4, S/4) logits of an earlier answer on this frame, refined by the points.
             recall: what the object remembers; None for a first prompted frame.
         """
-        fused = features.without_memory if recall is None else self.attend(features, recall)
+        read = None if recall is None else Recall(recall.memories, tuple(p.pointer for p in recall.pointers))
+        if read is not None and not len(points) and previous is None:
+            return self._choose(self.pipeline.track(features, read), several=True)
         limit = self.rules.mask_input_limit
-        out = self.decode(fused, padded(points), None if previous is None else np.clip(previous, -limit, limit))
+        mask_input = None if previous is None else np.clip(previous, -limit, limit)
+        out = self.pipeline.answer(features, padded(points), mask_input, read)
         return self._choose(out, several=len(points) <= 1)
 
     def accept_mask(self, features: Features, mask: Array) -> Prediction:
@@ -130,7 +83,7 @@ class Segmenter:
         rules, side = self.rules, self.geometry.mask_size
         cells = mask.reshape(side, 4, side, 4)
         dense = np.einsum("yaxb,ab->yx", cells, self._downsample, optimize=True) + self._downsample_bias
-        chosen = self._choose(self.decode(features.raw, padded(NO_POINTS), dense), several=False)
+        chosen = self._choose(self.pipeline.describe(features, dense), several=False)
         visible = bool(mask.any())
         return Prediction(
             low_res=resize(
@@ -141,39 +94,35 @@ class Segmenter:
             iou=1.0,
         )
 
-    def memorize(self, features: Features, low_res: Array, binarize: bool) -> Handle:
+    def memorize(self, features: Features, low_res: Array, binarize: bool) -> Memory:
         """Write the memory of a frame from its mask logits (S/4, S/4)."""
-        out = self.networks.runners["memory_encoder"](
-            features=features.raw,
-            mask_logits=np.ascontiguousarray(low_res[None, None]),
-            binarize=np.asarray([binarize], np.float32),
-        )
-        return out["memory"]
+        return self.pipeline.memorize(features, low_res, binarize)
 
     def fill_holes(self, low_res: Array, area: int) -> Array:
         """Fill background components of at most `area` low-resolution pixels."""
         return fill_holes(low_res, area, self.rules.hole_logit)
 
-    def _choose(self, out: dict[str, Array], several: bool) -> Prediction:
+    def _choose(self, out: Candidates, several: bool) -> Prediction:
         """Pick a mask and gate it by presence.
 
         With several masks the best predicted IoU wins.  A single mask that is not stable gives way to the best of the
         alternatives, while its own pointer stays.
         """
-        index = pick_mask(
-            out["mask_logits"], out["iou"], several, self.rules.stability_delta, self.rules.stability_threshold
-        )
-        presence = float(out["presence"][0])
-        iou = float(out["iou"][index])
-        if presence <= self.rules.presence_threshold:
-            absent = np.full_like(out["mask_logits"][0], self.rules.absent_logit)
-            return Prediction(absent, self._no_object_pointer, presence, iou)
-        pointer = out["mask_pointers"][index if several else 0]
-        return Prediction(out["mask_logits"][index].copy(), pointer.copy(), presence, iou)
+        index = pick_mask(out.mask_logits, out.iou, several, self.rules.stability_delta, self.rules.stability_threshold)
+        iou = float(out.iou[index])
+        if out.presence <= self.rules.presence_threshold:
+            absent = np.full_like(out.mask_logits[0], self.rules.absent_logit)
+            return Prediction(absent, self._no_object_pointer, out.presence, iou)
+        pointer = out.pointers[index if several else 0]
+        return Prediction(out.mask_logits[index].copy(), pointer.copy(), out.presence, iou)
 
 
 def pick_mask(masks: Array, iou: Array, several: bool, delta: float, threshold: float) -> int:
-    """Index of the mask to show, of (4, h, w) masks with predicted IoU (4,)."""
+    """Index of the mask to show, of (K, h, w) masks with predicted IoU (K,): the single mask and its alternatives, or
+    with K = 1 one that has been chosen already.
+    """
+    if len(masks) == 1:
+        return 0
     best = 1 + int(np.argmax(iou[1:]))
     if several:
         return best

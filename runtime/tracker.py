@@ -13,9 +13,10 @@ from .frame_result import FrameResult, frame_result
 from .memory import MemoryBank
 from .networks import Networks
 from .object_track import ObjectTrack
+from .pipeline import Features
 from .preprocess import Frame, check_frame, video_input
 from .prompts import read_mask, read_object_id, read_points
-from .segmenter import Features, Segmenter
+from .segmenter import Segmenter
 from .tracker_file import SavedTracker, read_tracker, write_tracker
 
 
@@ -152,7 +153,8 @@ class Tracker:
         bundle = root.name if root.parent == SHIPPED else str(root)
         options = {"fill_hole_area": int(self.fill_hole_area), "non_overlap_masks": bool(self.non_overlap_masks)}
         model = networks.manifest.model
-        write_tracker(Path(path), SavedTracker(bundle, model, options, self._index, self._frame, self._tracks))
+        saved = SavedTracker(bundle, model, options, self._index, self._frame, self._tracks)
+        write_tracker(Path(path), saved, self.segmenter.pipeline.memory_tokens)
 
     @classmethod
     def restore(
@@ -169,7 +171,10 @@ class Tracker:
         manifest = tracker.segmenter.networks.manifest
         if saved.model != manifest.model:
             raise ValueError(f"{path} was saved with the model {saved.model}, this bundle holds {manifest.model}")
-        saved.attach(tracker._rules)
+        try:
+            saved.attach(tracker._rules, manifest.geometry, tracker.segmenter.pipeline.memory_of)
+        except ValueError as error:
+            raise ValueError(f"{path} does not fit this bundle: {error}") from error
         tracker._index, tracker._frame, tracker._tracks = saved.index, saved.frame, saved.tracks
         if saved.frame is not None:
             tracker._features = tracker.segmenter.encode(video_input(saved.frame, tracker.segmenter.size))

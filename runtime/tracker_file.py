@@ -1,9 +1,13 @@
-"""A tracker on disk: one ``.npz`` without pickled objects."""
+"""A tracker on disk: one ``.npz`` without pickled objects.
+
+Of a memory only its tokens are stored, so a file goes on with any variant of the graphs.
+"""
 
 from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,9 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..graphs.contract import Geometry
 from .memory import MemoryBank, MemoryRules, Remembered
 from .object_track import ObjectTrack, Pending
-from .parity import on_host
+from .pipeline import Array, Memory
 from .preprocess import Frame, check_frame
 from .prompts import Points
 from .segmenter import Prediction
@@ -24,7 +29,10 @@ OPTIONS = {"fill_hole_area", "non_overlap_masks"}
 
 @dataclass
 class SavedTracker:
-    """Everything a tracker is made of besides its networks: those of `model`, found in `bundle`."""
+    """Everything a tracker is made of besides its networks: those of `model`, found in `bundle`.
+
+    As read from a file, memories are tokens until `attach`.
+    """
 
     bundle: str
     model: str
@@ -33,10 +41,30 @@ class SavedTracker:
     frame: Frame | None
     tracks: dict[int, ObjectTrack]
 
-    def attach(self, rules: MemoryRules) -> None:
-        """Give the memories the capacities of the bundle that is used now."""
+    def attach(self, rules: MemoryRules, geometry: Geometry, memory_of: Callable[[Array], Memory]) -> None:
+        """Give the memories the capacities and the form of the networks that are used now.
+
+        Raises:
+            ValueError: they are of other sizes than this geometry's.
+        """
         for track in self.tracks.values():
             track.bank.rules = rules
+            entries = [*track.bank.prompted.values(), *track.bank.recent.values()]
+            for output in (
+                *(entry.output for entry in entries),
+                *(waiting.output for waiting in track.pending.values()),
+            ):
+                _check_shape("mask", output.low_res, (geometry.mask_size, geometry.mask_size))
+                _check_shape("object pointer", output.pointer, (geometry.width,))
+            for entry in entries:
+                if entry.memory is not None:
+                    _check_shape("memory", entry.memory, (1, geometry.tokens, geometry.memory_width))
+                    entry.memory = memory_of(entry.memory)
+
+
+def _check_shape(what: str, found: NDArray[Any], expected: tuple[int, ...]) -> None:
+    if found.shape != expected:
+        raise ValueError(f"a saved {what} has the shape {found.shape}, those of this bundle have {expected}")
 
 
 def _prediction(output: Prediction, arrays: dict[str, NDArray[Any]], key: str) -> dict[str, float]:
@@ -44,8 +72,8 @@ def _prediction(output: Prediction, arrays: dict[str, NDArray[Any]], key: str) -
     return {"presence": output.presence, "iou": output.iou}
 
 
-def write_tracker(path: Path, saved: SavedTracker) -> None:
-    """Write the file beside its name first, then put it in place."""
+def write_tracker(path: Path, saved: SavedTracker, memory_tokens: Callable[[Memory], Array]) -> None:
+    """Write the file beside its name first, then put it in place; `memory_tokens` of the tracker's pipeline."""
     arrays: dict[str, NDArray[Any]] = {}
     if saved.frame is not None:
         arrays["frame"] = saved.frame
@@ -56,7 +84,7 @@ def write_tracker(path: Path, saved: SavedTracker) -> None:
             for frame, entry in bank.items():
                 key = f"{number}/{'prompted' if prompted else 'recent'}/{frame}"
                 if entry.memory is not None:
-                    arrays[f"{key}/memory"] = on_host(entry.memory)
+                    arrays[f"{key}/memory"] = memory_tokens(entry.memory)
                 entries.append({"frame": frame, "prompted": prompted, **_prediction(entry.output, arrays, key)})
         pending = []
         for frame, waiting in track.pending.items():

@@ -4,26 +4,30 @@ from __future__ import annotations
 
 import warnings
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..graphs.bundle import DEFAULT, Bundle
 from .errors import PromptError, StateError
+from .frame_result import FrameResult, frame_result
 from .frames import open_video
 from .memory import MemoryBank
 from .networks import Networks
 from .object_track import ObjectTrack
 from .overlap import suppress_overlaps
+from .pipeline import Features
 from .preprocess import Frame, check_frame, video_input
 from .prompts import read_integer, read_mask, read_object_id, read_points
 from .resize import resize
-from .segmenter import Features, Segmenter
+from .segmenter import Segmenter
 from .video import Video
 
+Found = TypeVar("Found")
 Logits = NDArray[np.float32]
 Answer = tuple[int, list[int], Logits]
 """Frame number, object ids, and logits (N, 1, H, W) at video size in the order of the ids; a mask is where they
@@ -194,25 +198,45 @@ class VideoPredictor:
             StateError: there is no object, or one without a remembered prompt.
             PromptError: a start outside the video, a negative number of frames.
         """
-        state = inference_state
+        order = self._order(inference_state, start_frame_idx, max_frame_num_to_track, reverse)
+        return self._propagate(inference_state, order, reverse, self._answer)
+
+    def results_in_video(
+        self,
+        inference_state: InferenceState,
+        start_frame_idx: int | None = None,
+        max_frame_num_to_track: int | None = None,
+        reverse: bool = False,
+    ) -> Iterator[FrameResult]:
+        """`propagate_in_video` with results as `Tracker` gives them: logits at video size are computed only when
+        they are asked for, masks only around the objects, which saves most of that time.
+
+        Raises:
+            StateError, PromptError: as `propagate_in_video`.
+        """
+        order = self._order(inference_state, start_frame_idx, max_frame_num_to_track, reverse)
+        return self._propagate(inference_state, order, reverse, self._result)
+
+    def _order(self, state: InferenceState, start: int | None, most: int | None, reverse: bool) -> range:
+        """The frames to visit, after writing the memories of all prompts."""
         if not state.objects:
             raise StateError("there is nothing to track: prompt an object first")
         self._settle_prompts(state)
-        start = min(min(o.bank.prompted) for o in state.objects.values())
-        if start_frame_idx is not None:
-            start = self._check_index(state, start_frame_idx)
+        first = min(min(o.bank.prompted) for o in state.objects.values())
+        if start is not None:
+            first = self._check_index(state, start)
         count = state.num_frames
-        if max_frame_num_to_track is not None:
-            count = read_integer(max_frame_num_to_track, "max_frame_num_to_track")
+        if most is not None:
+            count = read_integer(most, "max_frame_num_to_track")
         if count < 0:
             raise PromptError(f"max_frame_num_to_track should be at least 0, found {count}")
         if reverse:
-            order = range(start, max(start - count, 0) - 1, -1) if start > 0 else range(0)
-        else:
-            order = range(start, min(start + count, state.num_frames - 1) + 1)
-        return self._propagate(state, order, reverse)
+            return range(first, max(first - count, 0) - 1, -1) if first > 0 else range(0)
+        return range(first, min(first + count, state.num_frames - 1) + 1)
 
-    def _propagate(self, state: InferenceState, order: range, reverse: bool) -> Iterator[Answer]:
+    def _propagate(
+        self, state: InferenceState, order: range, reverse: bool, found: Callable[[InferenceState, int], Found]
+    ) -> Iterator[Found]:
         for frame in order:
             self._settle_prompts(state)
             for track in list(state.objects.values()):
@@ -224,7 +248,7 @@ class VideoPredictor:
                     features = self._features(state, frame)
                     track.track(self.segmenter, features, frame, reverse)
                     track.settle(self.segmenter, features, frame)
-            answer = self._answer(state, frame)
+            answer = found(state, frame)
             if self.release_passed_frames:
                 for track in state.objects.values():
                     track.bank.forget_passed(frame, reverse)
@@ -315,6 +339,18 @@ class VideoPredictor:
         if self.non_overlap_masks:
             logits = suppress_overlaps(logits, self.segmenter.rules.overlap_logit)
         return frame, state.obj_ids, logits[:, None]
+
+    def _result(self, state: InferenceState, frame: int) -> FrameResult:
+        rules = self.segmenter.rules
+        outputs = [(obj_id, track.output(frame)) for obj_id, track in state.objects.items()]
+        return frame_result(
+            frame,
+            [(obj_id, output) for obj_id, output in outputs if output is not None],
+            state.height,
+            state.width,
+            presence_threshold=rules.presence_threshold,
+            overlap_limit=rules.overlap_logit if self.non_overlap_masks else None,
+        )
 
     @staticmethod
     def _check_index(state: InferenceState, frame: int) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -69,6 +69,32 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from painted_images import write_painted_images
 
     return write_painted_images(tmp_path_factory.mktemp("painted") / "set")
+
+
+@pytest.fixture(scope="session")
+def small_bundles(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Small models by their cross-attention as bundles of every variant, with vectors, each exported once."""
+    from small_model import small_model
+
+    from etam_onnx.conversion.bundle_writer import VARIANTS, export_bundle
+
+    folder = tmp_path_factory.mktemp("export")
+    facts = {"source": {"checkpoint_sha256": "0" * 64}, "card": {"licence": "none"}}
+
+    def bundle(kind: str) -> Path:
+        path = folder / kind
+        if not path.exists():
+            counts = None if kind == "pooled_score_bias" else ()  # few graphs will do for the others
+            export_bundle(small_model(kind), path, variants=VARIANTS, memory_counts=counts, **facts)  # type: ignore[arg-type]
+        return path
+
+    return bundle
+
+
+@pytest.fixture(scope="session")
+def small_bundle(small_bundles: Callable[[str], Path]) -> Path:
+    """The small model as a bundle of every variant, with vectors."""
+    return small_bundles("pooled_score_bias")
 
 
 def _shared_folder(name: str) -> Path:

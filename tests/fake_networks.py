@@ -16,12 +16,14 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
-from etam_onnx.graphs.contract import LABELS, MASKS, Geometry, Graph, contract, memory_port
-from etam_onnx.graphs.manifest import Constants, Manifest
+from etam_onnx.graphs.contract import LABELS, MASKS, Geometry, Graph, memory_port
+from etam_onnx.graphs.manifest import PORTABLE, Constants, Manifest
+from etam_onnx.graphs.ort_contract import Deployment
 from etam_onnx.runtime.networks import Networks
 
 Array = NDArray[np.float32]
 NO_OBJECT = "no object"
+WITHOUT_MEMORY = "without memory"
 DOWNSAMPLE = tuple(float(i) for i in range(16))
 DOWNSAMPLE_BIAS = 0.5
 
@@ -125,9 +127,12 @@ class FakeModel:
     around zero.  hole: every decoded mask has a one-pixel hole in its first square.
     """
 
+    variant = PORTABLE
+    deployment: Deployment | None = None
+
     def __init__(self, **sizes: int) -> None:
         self.geometry = tiny_geometry(**sizes)
-        self.calls: list[Encoded | Attended | Decoded | Memorized] = []
+        self.calls: list[Any] = []
         self.memories: list[FakeMemory] = []
         self.pointers: list[FakePointer] = []
         self.absent: set[int] = set()
@@ -138,13 +143,13 @@ class FakeModel:
     def networks(self, source: str = "", model: str = "fake") -> Networks:
         """The fake as any predictor takes it."""
         constants = Constants((-1.0,) * self.geometry.width, DOWNSAMPLE, DOWNSAMPLE_BIAS)
-        graphs = contract(self.geometry)
-        runners = {name: self._checked(graph) for name, graph in graphs.items()}
-        return Networks(Manifest(model, self.geometry, "fp32", constants, {"fake": {}}), runners, source)
+        manifest = Manifest(model, self.geometry, "fp32", constants, {"fake": {}}, self.deployment)
+        runners = {name: self._checked(graph) for name, graph in manifest.graphs_of(self.variant).items()}
+        return Networks(manifest, runners, source, self.variant)
 
     def called(self, kind: type, frame: int | None = None) -> list[Any]:
         """Calls of one kind, and on one frame if given."""
-        return [call for call in self.calls if isinstance(call, kind) and frame in (None, call.frame)]
+        return [call for call in self.calls if isinstance(call, kind) and (frame is None or call.frame == frame)]
 
     def attended(self, frame: int) -> Attended:
         """The latest attention on a frame."""
@@ -174,16 +179,22 @@ class FakeModel:
         frame = int(colour[0] + 256 * colour[1])
         self.calls.append(Encoded(frame))
         return {
-            "features": FakeFeatures(frame, "raw", _tag(frame, "raw")),
-            "features_without_memory": FakeFeatures(frame, "without memory", _tag(frame, "without memory")),
+            "features": encoded(frame, "raw"),
+            "features_without_memory": encoded(frame, WITHOUT_MEMORY),
         }
 
     def _memory_attention(self, inputs: dict[str, Any]) -> dict[str, Any]:
-        features, rows, used = inputs["features"], inputs["memory_row"], inputs["pointer_used"][:, 0] > 0
+        features, rows = inputs["features"], inputs["memory_row"]
         assert features.kind == "raw"
+        return {
+            "fused": self._fused(features, [self._read(inputs[memory_port(slot)]) for slot in range(len(rows))], inputs)
+        }
+
+    def _fused(self, features: FakeFeatures, read: list[FakeMemory], inputs: dict[str, Any]) -> FakeFeatures:
+        """Features that know what is in the memory slots `read` and in the pointers."""
+        rows, used = inputs["memory_row"], inputs["pointer_used"][:, 0] > 0
         assert set(rows.sum(1)) <= {0.0, 1.0}
         assert not inputs["pointers"][~used].any()
-        read = [self._read(inputs[memory_port(slot)]) for slot in range(len(rows))]
         memories = [(memory, int(row.argmax())) for memory, row in zip(read, rows, strict=True) if row.any()]
         assert memories
         pointers = [None if row[0] < 0 else self.pointers[int(row[0]) - 1] for row in inputs["pointers"][used]]
@@ -191,7 +202,7 @@ class FakeModel:
         tags = sorted((memory.tag, row) for memory, row in memories)
         tag = _tag(features.tag, tags, sorted(pointer.tag if pointer else 0 for pointer in pointers))
         newest = min(memories, key=lambda memory: (memory[1], -memory[0].frame))[0]
-        return {"fused": FakeFeatures(features.frame, "fused", tag, newest.mask_logits)}
+        return FakeFeatures(features.frame, "fused", tag, newest.mask_logits)
 
     def _mask_decoder(self, inputs: dict[str, Any]) -> dict[str, Any]:
         features, labels = inputs["features"], inputs["point_label"][0]
@@ -248,6 +259,11 @@ class FakeModel:
         if self.hole and clicks:
             inside[int(clicks[0][1]), int(clicks[0][0])] = False
         return inside
+
+
+def encoded(frame: int, kind: str) -> FakeFeatures:
+    """Features that know nothing but their frame."""
+    return FakeFeatures(frame, kind, _tag(frame, kind))
 
 
 def _tag(*content: Any) -> int:

@@ -11,6 +11,8 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
+from etam_onnx.runtime.frame_result import FrameResult
+
 Frame = NDArray[np.uint8]
 NTSC = Fraction(30000, 1001)
 BIT = 8  # side in pixels of one binary digit of the frame number
@@ -149,3 +151,8 @@ class ColourPredictor:
             frame = video[index].astype(int)
             rows = [130.0 - np.abs(frame - colour).sum(2) for colour in colours.values()]
             yield index, list(colours), np.stack(rows)[:, None].astype(np.float32)
+
+    def results_in_video(self, *arguments: Any, **options: Any) -> Iterator[FrameResult]:
+        for index, ids, logits in self.propagate_in_video(*arguments, **options):
+            ones = np.ones(len(ids), np.float32)
+            yield FrameResult(index, np.array(ids), ones, ones < 0, ones, logits[:, 0], logits.shape[2:])

@@ -7,7 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_bundle import GEOMETRY, GRAPHS, edit_manifest, empty_files, record_again, write_bundle
+from tiny_bundle import (
+    DEPLOYMENT,
+    GEOMETRY,
+    GRAPHS,
+    ORT_GRAPHS,
+    add_ort,
+    edit_manifest,
+    empty_files,
+    record_again,
+    write_bundle,
+)
 
 from etam_onnx.graphs.bundle import Bundle, file_identity, inside, shipped_names
 from etam_onnx.graphs.errors import BundleError
@@ -36,7 +46,7 @@ def test_a_bundle_opens_by_its_folder(bundle: Path) -> None:
     for name in (bundle, str(bundle), Bundle.open(bundle)):
         opened = Bundle.open(name)
         assert (opened.root, opened.manifest.geometry, opened.manifest.model) == (bundle, GEOMETRY, "tiny")
-    assert opened.graphs == GRAPHS
+    assert opened.graphs_of("portable") == GRAPHS
     assert opened.graph_paths("portable") == {name: bundle / f"portable/{name}.onnx" for name in GRAPHS}
 
 
@@ -45,6 +55,58 @@ def test_the_manifest_says_what_was_written(bundle: Path) -> None:
     assert opened.to_json() == (bundle / MANIFEST).read_text(encoding="utf-8")
     assert opened.rules == Rules()
     assert opened.files[ENCODER] == file_identity(bundle / ENCODER)
+
+
+def test_a_bundle_with_the_ort_variant(bundle: Path) -> None:
+    assert Bundle.open(bundle).manifest.deployment is None
+    add_ort(bundle)
+    opened = Bundle.open(bundle)
+    assert opened.manifest.deployment == DEPLOYMENT
+    assert (opened.graphs_of("portable"), opened.graphs_of("ort")) == (GRAPHS, ORT_GRAPHS)
+    assert set(opened.graph_paths("ort")) == set(ORT_GRAPHS)
+    assert json.loads(opened.manifest.to_json()) == json.loads((bundle / MANIFEST).read_text(encoding="utf-8"))
+    (bundle / "ort/memory_keys.onnx").unlink()
+    assert set(opened.graph_paths("portable")) == set(GRAPHS)
+    with pytest.raises(BundleError, match=r"lacks the file ort/memory_keys\.onnx"):
+        opened.graph_paths("ort")
+
+
+def test_a_manifest_from_before_there_were_deployments(bundle: Path) -> None:
+    edit_manifest(bundle, lambda m: m.pop("deployment"))
+    assert Bundle.open(bundle).manifest.deployment is None
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda m: m.pop("deployment"), "the variant 'ort' needs a 'deployment', found nothing"),
+        (lambda m: m.update(deployment=[1]), r"deployment: expected the fields \['layers', 'mem.*'pool'\], found list"),
+        (lambda m: m["deployment"].pop("pool"), r"expected the fields .*, found \['layers', 'memory_counts'\]"),
+        (lambda m: m["deployment"].update(speed=2), "deployment: expected the fields .*, found .*'speed'"),
+        (lambda m: m["deployment"].update(layers=0), "deployment: layers must be a positive integer, found 0"),
+        (lambda m: m["deployment"].update(pool=True), "deployment: pool must be a positive integer, found True"),
+        (lambda m: m["deployment"].update(pool=3), "a window of 3 does not divide the grid of 4"),
+        (
+            lambda m: m["deployment"].update(memory_counts=[2, 8]),
+            r"must be integers that ascend from 1 to 8, found \[2",
+        ),
+        (lambda m: m["deployment"].update(memory_counts=[1, 7]), r"must be integers that ascend from 1 to 8, found"),
+        (lambda m: m["deployment"].update(memory_counts=[1, 7, 2, 8]), r"ascend from 1 to 8, found \[1, 7, 2, 8\]"),
+        (lambda m: m["deployment"].update(memory_counts=[1, 2, 2, 8]), r"ascend from 1 to 8"),
+        (lambda m: m["deployment"].update(memory_counts=[]), r"ascend from 1 to 8, found \[\]"),
+        (lambda m: m["deployment"].update(memory_counts=[1, "8"]), r"ascend from 1 to 8, found \[1, '8'\]"),
+        (lambda m: m["deployment"].update(memory_counts=8), r"ascend from 1 to 8, found 8"),
+        (lambda m: m["variants"]["ort"].pop("memory_keys"), "'ort' does not have exactly the contract's graphs"),
+        (lambda m: m["deployment"].update(memory_counts=[1, 8]), "'ort' does not have exactly the contract's graphs"),
+        (lambda m: m["variants"].update(portable=m["variants"]["ort"]), "'portable' does not have exactly"),
+    ],
+)
+def test_a_deployment_that_cannot_be_used(bundle: Path, change: Any, sentence: str) -> None:
+    add_ort(bundle)
+    edit_manifest(bundle, change)
+    with pytest.raises(BundleError, match=f"manifest.json: .*{sentence}") as caught:
+        Bundle.open(bundle)
+    assert "\n" not in str(caught.value)
 
 
 def test_a_name_that_is_nothing() -> None:

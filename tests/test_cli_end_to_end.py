@@ -97,7 +97,7 @@ def test_the_demo_runs_and_is_scored(bundle: Path, tmp_path: Path, capsys: pytes
     assert main(["track", "--demo", "--model", str(bundle), "--max-frames", "3", "-o", str(out)]) == 0
     line = capsys.readouterr().out
     assert line.startswith("tracked 1 object through 3 frames, ")
-    assert 0 <= float(line.split("mean IoU ")[1].split()[0]) <= 1
+    assert float(line.split("mean IoU ")[1].split()[0]) > 0.7
     assert (len(open_video(out)), open_video(out).size) == (3, (854, 480))
 
 
@@ -143,7 +143,7 @@ def test_a_damaged_bundle_is_one_sentence(
             copy = damaged / source.relative_to(bundle)
             copy.parent.mkdir(parents=True, exist_ok=True)
             copy.write_bytes(source.read_bytes())
-    graph = damaged / "portable" / "mask_decoder.onnx"
+    graph = damaged / "ort" / "mask_decoder.onnx"
     graph.write_bytes(graph.read_bytes()[:-1])
     out = tmp_path / "out.mp4"
     assert main(["track", str(clip), "--model", str(damaged), "--point", "30,40", "-o", str(out)]) == 1

@@ -17,6 +17,7 @@ from PIL import Image
 from etam_onnx.cli import track
 from etam_onnx.cli.main import main
 from etam_onnx.cli.overlay import TINT, colour_of
+from etam_onnx.cli.video_writer import VideoWriter
 from etam_onnx.runtime.frames import open_video
 
 COUNT = 20
@@ -299,6 +300,29 @@ def test_an_error_while_tracking_leaves_nothing(
     assert capsys.readouterr().err == "error: the device is gone\n"
     assert sorted(p.name for p in tmp_path.iterdir()) == ["clip.mp4", "out.mp4"]
     assert out.read_bytes() == b"earlier"
+
+
+def test_an_error_while_writing_is_one_sentence_and_leaves_nothing(
+    predictor: ColourPredictor,
+    clip: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    write, written = VideoWriter.write, []
+
+    def full(self: VideoWriter, frame: np.ndarray) -> None:
+        if len(written) == 5:
+            raise OSError(28, "No space left on device", "out.mp4")
+        written.append(frame)
+        write(self, frame)
+
+    monkeypatch.setattr(VideoWriter, "write", full)
+    out, masks = tmp_path / "out.mp4", tmp_path / "masks"
+    assert main(["track", str(clip), "--point", "30,40", "-o", str(out), "--masks", str(masks)]) == 1
+    assert capsys.readouterr().err == "error: out.mp4: No space left on device\n"
+    assert len(written) == 5
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["clip.mp4"]
 
 
 SLOWLY = """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +19,8 @@ from small_model import small_config, small_model  # noqa: E402
 
 from etam_onnx import Bundle, VideoPredictor  # noqa: E402
 from etam_onnx.conversion import bundle_writer  # noqa: E402
-from etam_onnx.conversion.bundle_writer import export_bundle, steps  # noqa: E402
-from etam_onnx.conversion.onnx_graph import ExportError  # noqa: E402
+from etam_onnx.conversion.bundle_writer import VARIANTS, export_bundle, steps  # noqa: E402
+from etam_onnx.conversion.onnx_graph import OPSET, ExportError  # noqa: E402
 from etam_onnx.conversion.portable import memory_attention as portable_attention  # noqa: E402
 from etam_onnx.conversion.portable import portable_graph  # noqa: E402
 from etam_onnx.conversion.portable_rules import breaches  # noqa: E402
@@ -36,32 +36,29 @@ from etam_onnx.verification import verify  # noqa: E402
 KINDS = ("full", "pooled_score_bias", "pooled_key_constant")
 
 
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The small model as a bundle with vectors."""
-    path = tmp_path_factory.mktemp("export") / "small"
-    export_bundle(small_model(), path, source={"checkpoint_sha256": "0" * 64}, card={"licence": "none"})
-    yield path
-
-
-def test_the_bundle_opens_and_says_what_was_exported(bundle: Path) -> None:
-    opened = Bundle.open(bundle)
+def test_the_bundle_opens_and_says_what_was_exported(small_bundle: Path) -> None:
+    opened = Bundle.open(small_bundle)
     assert opened.manifest.model == "small-test-model"
     assert opened.manifest.source["config"]["cross_attention"] == "pooled_score_bias"
     assert opened.manifest.card == {"licence": "none"}
-    measured = {(entry["graph"], entry["port"]) for entry in opened.manifest.parity["portable"]}
-    assert measured == {(graph.name, port.name) for graph in opened.graphs.values() for port in graph.outputs}
-    assert all(entry["error"] <= entry["tolerance"] for entry in opened.manifest.parity["portable"])
-    assert not list(bundle.parent.glob(".*")), "the working folder is gone"
+    assert list(opened.manifest.parity) == sorted(VARIANTS)
+    for variant, entries in opened.manifest.parity.items():
+        measured = {(entry["graph"], entry["port"]) for entry in entries}
+        graphs = opened.graphs_of(variant).values()
+        assert measured == {(graph.name, port.name) for graph in graphs for port in graph.outputs}
+        assert all(entry["error"] <= entry["tolerance"] for entry in entries)
+    assert not list(small_bundle.parent.glob(".*")), "the working folder is gone"
 
 
-def test_edges_and_documentation_are_the_contracts(bundle: Path) -> None:
-    opened = Bundle.open(bundle)
-    for name, path in opened.graph_paths("portable").items():
-        graph = onnx.load(path, load_external_data=False).graph
-        for ports, values in ((opened.graphs[name].inputs, graph.input), (opened.graphs[name].outputs, graph.output)):
-            assert [port.name for port in ports] == [value.name for value in values]
-            assert [port.doc for port in ports] == [value.doc_string for value in values]
+def test_edges_and_documentation_are_the_contracts(small_bundle: Path) -> None:
+    opened = Bundle.open(small_bundle)
+    for variant in VARIANTS:
+        graphs = opened.graphs_of(variant)
+        for name, path in opened.graph_paths(variant).items():
+            graph = onnx.load(path, load_external_data=False).graph
+            for ports, values in ((graphs[name].inputs, graph.input), (graphs[name].outputs, graph.output)):
+                assert [port.name for port in ports] == [value.name for value in values]
+                assert [port.doc for port in ports] == [value.doc_string for value in values]
 
 
 def test_wrappers_take_the_ports_in_order() -> None:
@@ -77,8 +74,20 @@ def test_wrappers_take_the_ports_in_order() -> None:
             assert [p.name for p in parameters] == [port.name for port in graph.inputs]
 
 
-def test_graphs_obey_the_portable_rules_in_one_core_ml_partition(bundle: Path) -> None:
-    for path in sorted(bundle.glob("portable/*.onnx")):
+def test_operator_sets_are_those_that_nodes_use(small_bundle: Path) -> None:
+    for variant in VARIANTS:
+        for path in sorted(small_bundle.glob(f"{variant}/*.onnx")):
+            model = onnx.load(path, load_external_data=False)
+            sets = {entry.domain: entry.version for entry in model.opset_import}
+            assert sets[""] == OPSET
+            assert set(sets) == {node.domain for node in model.graph.node} | {""}, path
+            assert variant != "portable" or set(sets) == {""}
+    attention = onnx.load(small_bundle / "ort/memory_attention_7.onnx", load_external_data=False)
+    assert "MultiHeadAttention" in {node.op_type for node in attention.graph.node}
+
+
+def test_graphs_obey_the_portable_rules_in_one_core_ml_partition(small_bundle: Path) -> None:
+    for path in sorted(small_bundle.glob("portable/*.onnx")):
         model = onnx.load(path, load_external_data=False)
         assert breaches(model) == [], path.name
         inferred = onnx.shape_inference.infer_shapes(model, strict_mode=True)
@@ -95,26 +104,29 @@ def test_rules_notice_a_breach() -> None:
     assert [line.split(":")[0] for line in found] == ["no dimension above 16384", "no selection by index or comparison"]
 
 
-def test_the_same_weights_give_the_same_bytes(bundle: Path, tmp_path: Path) -> None:
-    again = tmp_path / "again"
-    export_bundle(small_model(), again, source={"checkpoint_sha256": "0" * 64}, card={"licence": "none"})
-    first, second = (json.loads((path / "manifest.json").read_text()) for path in (bundle, again))
-    graph_files = {name for name in first["files"] if name.startswith("portable/")}
-    assert len(graph_files) == 7
+def test_the_same_weights_give_the_same_bytes(small_bundle: Path, tmp_path: Path) -> None:
+    again, seen = tmp_path / "again", list[str]()
+    export_bundle(small_model(), again, variants=VARIANTS, progress=seen.append)
+    first, second = (json.loads((path / "manifest.json").read_text()) for path in (small_bundle, again))
+    graph_files = {name for name in first["files"] if name.startswith(("portable/", "ort/"))}
+    assert len(graph_files) == 7 + 12
     assert {n: first["files"][n] for n in graph_files} == {n: second["files"][n] for n in graph_files}
+    assert len(seen) == steps(small_model(), variants=VARIANTS)
 
 
-def test_files_hold_no_trace_of_where_they_were_made(bundle: Path) -> None:
-    for path in bundle.glob("portable/*.onnx"):
+def test_files_hold_no_trace_of_where_they_were_made(small_bundle: Path) -> None:
+    for path in small_bundle.glob("*/*.onnx"):
         content = path.read_bytes()
         assert b"site-packages" not in content and b".py" not in content
 
 
-def test_weights_are_stored_once(bundle: Path) -> None:
+def test_weights_are_stored_once(small_bundle: Path) -> None:
     model = small_model()
     attention = sum(p.numel() for p in model.memory_attention.parameters()) * 4
     total = sum(p.numel() for p in model.parameters()) * 4
-    assert (bundle / "portable/weights.bin").stat().st_size < total + attention  # three attention graphs share one copy
+    assert (small_bundle / "portable/weights.bin").stat().st_size < total + attention  # three graphs share one copy
+    derived = 16 * small_model().config.grid ** 2 * 64 * 4  # tables of positions and fused projections
+    assert (small_bundle / "ort/weights.bin").stat().st_size < total + attention + derived  # five graphs do
 
 
 def test_half_storage_only_where_it_is_exact() -> None:
@@ -127,7 +139,7 @@ def test_half_exact_weights_shrink_the_file_and_change_nothing(tmp_path: Path) -
     model = small_model()
     for tensor in (*model.parameters(), *model.buffers()):
         tensor.data = tensor.data.half().float()
-    manifest = export_bundle(model, tmp_path / "half", vectors=False)
+    manifest = export_bundle(model, tmp_path / "half", variants=("portable",), vectors=False)
     floats = sum(p.numel() for p in model.parameters()) * 4
     assert manifest.files["portable/weights.bin"].size < 0.75 * floats
     assert max(entry["error"] for entry in manifest.parity["portable"]) < 1e-5
@@ -186,18 +198,19 @@ def test_unused_prompt_slots_equal_absent_ones() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_clip_is_tracked_alike_by_pytorch_and_onnx(kind: str, tmp_path: Path) -> None:
-    """`verify` tracks the recorded clip again, from prompts to masks."""
-    export_bundle(small_model(kind), tmp_path / kind)  # type: ignore[arg-type]
-    outcome = verify(Bundle.open(tmp_path / kind))
+def test_a_clip_is_tracked_alike_by_pytorch_and_onnx(kind: str, small_bundles: Callable[[str], Path]) -> None:
+    """`verify` tracks the recorded clip again, from prompts to masks, on every variant."""
+    outcome = verify(Bundle.open(small_bundles(kind)))
     assert outcome.passed
-    assert outcome.clip.agreement == 1 and outcome.clip.error < 1e-3
-    assert outcome.clip.answers >= 15
+    assert set(outcome.clips) == set(VARIANTS)
+    for clip in outcome.clips.values():
+        assert clip.agreement == 1 and clip.error < 1e-5  # measured 1.3e-6
+        assert clip.answers >= 15
 
 
-def test_verify_finds_a_wrong_output(bundle: Path, tmp_path: Path) -> None:
+def test_verify_finds_a_wrong_output(small_bundle: Path, tmp_path: Path) -> None:
     """One changed number in the recorded outputs of one graph."""
-    copy = shutil.copytree(bundle, tmp_path / "copy")
+    copy = shutil.copytree(small_bundle, tmp_path / "copy")
     index = json.loads((copy / "vectors/index.json").read_text())
     call = next(c for c in index["calls"] if c["graph"] == "mask_decoder")
     place = index["tensors"][call["outputs"]["iou"]]
@@ -212,15 +225,18 @@ def test_verify_finds_a_wrong_output(bundle: Path, tmp_path: Path) -> None:
     assert [(e.graph, e.port) for e in outcome.edges if not e.passed] == [("mask_decoder", "iou")]
 
 
-def test_verify_needs_vectors(tmp_path: Path) -> None:
-    export_bundle(small_model(), tmp_path / "bare", vectors=False)
+def test_verify_needs_vectors(small_bundle: Path, tmp_path: Path) -> None:
+    shutil.copytree(small_bundle, tmp_path / "bare", ignore=shutil.ignore_patterns("vectors"))
+    manifest = json.loads((small_bundle / "manifest.json").read_text())
+    manifest["files"] = {name: entry for name, entry in manifest["files"].items() if "vectors" not in name}
+    (tmp_path / "bare/manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(BundleError, match="has no test vectors"):
         verify(Bundle.open(tmp_path / "bare"))
 
 
-def test_vectors_cover_every_graph_and_absence(bundle: Path) -> None:
-    index = json.loads((bundle / "vectors/index.json").read_text())
-    assert {call["graph"] for call in index["calls"]} == set(Bundle.open(bundle).graphs)
+def test_vectors_cover_every_graph_and_absence(small_bundle: Path) -> None:
+    index = json.loads((small_bundle / "vectors/index.json").read_text())
+    assert {call["graph"] for call in index["calls"]} == set(Bundle.open(small_bundle).graphs_of("portable"))
     assert {result["presence"] > 0 for result in index["results"]} == {True, False}
 
 
@@ -235,13 +251,13 @@ def test_export_fails_when_out_of_tolerance_and_leaves_nothing(tmp_path: Path, m
 
     monkeypatch.setattr(bundle_writer, "portable_graph", wrong)
     with pytest.raises(ExportError, match=r"image_encoder: output features.* differs from PyTorch by"):
-        export_bundle(small_model(), tmp_path / "wrong")
+        export_bundle(small_model(), tmp_path / "wrong", variants=("portable",))
     assert list(tmp_path.iterdir()) == []
 
 
-def test_export_does_not_overwrite(bundle: Path, tmp_path: Path) -> None:
+def test_export_does_not_overwrite(small_bundle: Path, tmp_path: Path) -> None:
     with pytest.raises(ExportError, match="exists already"):
-        export_bundle(small_model(), bundle)
+        export_bundle(small_model(), small_bundle)
     precious = tmp_path / "precious"
     precious.mkdir()
     with pytest.raises(ExportError, match="is not a bundle"):
@@ -250,17 +266,19 @@ def test_export_does_not_overwrite(bundle: Path, tmp_path: Path) -> None:
         export_bundle(small_model(), tmp_path / "nowhere" / "bundle")
 
 
-def test_progress_is_counted(tmp_path: Path) -> None:
-    seen: list[str] = []
-    model = small_model()
-    export_bundle(model, tmp_path / "counted", progress=seen.append)
-    assert len(seen) == steps(model)
+def test_unknown_variants_are_refused(tmp_path: Path) -> None:
+    for variants, found in ((("portable", "fast"), r"\['fast'\]"), ((), "none")):
+        with pytest.raises(ExportError, match=f"the variants are portable, ort, found {found}"):
+            export_bundle(small_model(), tmp_path / "new", variants=variants)
+    with pytest.raises(ValueError, match=r"need at least one memory slot, found \[0, 2\]"):
+        export_bundle(small_model(), tmp_path / "new", variants=VARIANTS, memory_counts=(0, 2))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_more_prompted_frames_than_the_bundle_holds(tmp_path: Path) -> None:
     """Capacity 2: the closest frames are used, with one warning."""
     model = small_model()
-    export_bundle(model, tmp_path / "two", prompted_frames=2, vectors=False)
+    export_bundle(model, tmp_path / "two", prompted_frames=2, variants=("portable",), vectors=False)
     predictor = VideoPredictor(tmp_path / "two")
     frames = [np.random.default_rng(i).integers(0, 255, (60, 80, 3), np.uint8) for i in range(5)]
     state = predictor.init_state(frames)

@@ -23,7 +23,8 @@ MAY_IMPORT = {
     "conversion": {"graphs", "runtime", "model", "training"},
     "evaluation": {"graphs", "runtime"},
     "ablation": {"graphs", "runtime", "model", "training", "evaluation"},
-    "cli": {"graphs", "runtime", "model", "training", "conversion", "evaluation", "ablation"},
+    "benchmark": {"graphs", "runtime", "model", "cli"},
+    "cli": {"graphs", "runtime", "model", "training", "conversion", "evaluation", "ablation", "benchmark"},
 }
 # Folder -> the packages from elsewhere it may import.
 THIRD_PARTY = {

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
-from etam_onnx.runtime.resize import bilinear_matrix, resize
+from etam_onnx.runtime.resize import BLOCK, bands, bilinear_matrix, reached, resize, resize_part
 
 SIZES = [(7, 7), (7, 20), (20, 7), (16, 64), (64, 16), (5, 3), (1, 4), (4, 1), (480, 256), (854, 256), (256, 480)]
 
@@ -94,3 +96,40 @@ def test_masks_become_the_same_masks_as_with_pytorch(height: int, width: int, si
     # Only where the mean is a half to the last bit may rounding decide.
     np.testing.assert_allclose(expected[disagree], 0.5, atol=1e-6)
     assert disagree.mean() < 1e-4
+
+
+@pytest.mark.parametrize(("source", "target"), [(96, 1920), (96, 1080), (64, 65), (5, 300), (300, 129), (1, 4)])
+def test_blocks_make_up_the_matrix(source: int, target: int) -> None:
+    whole = np.zeros((target, source), np.float32)
+    end = 0
+    for band in bands(source, target):
+        assert band.target.start == end and (band.target.stop - end >= BLOCK or target < BLOCK)
+        whole[band.target, band.source] = band.weights
+        end = band.target.stop
+    assert end == target
+    np.testing.assert_array_equal(whole, bilinear_matrix(source, target))
+
+
+@pytest.mark.parametrize(("height", "width"), [(1080, 1920), (480, 854), (1081, 257), (300, 131)])
+def test_a_part_is_that_part_of_the_whole_to_the_last_bit(height: int, width: int) -> None:
+    maps = np.random.default_rng(width).normal(size=(2, 96, 96)).astype(np.float32)
+    whole = resize(maps, height, width)
+    edges = [[*(band.target.start for band in bands(96, length)), length] for length in (height, width)]
+    for rows in pairwise(edges[0]):
+        for columns in (*pairwise(edges[1]), (edges[1][0], edges[1][-2])):
+            part = slice(*rows), slice(*columns)
+            np.testing.assert_array_equal(resize_part(maps, height, width, *part), whole[:, part[0], part[1]])
+
+
+def test_what_an_object_reaches_is_whole_blocks() -> None:
+    read = np.zeros(96, bool)
+    assert reached(read, 1080) == slice(0, 0)
+    read[95] = True
+    assert reached(read, 1080) == slice(bands(96, 1080)[-1].target.start, 1080)
+    read[0] = True
+    assert reached(read, 1080) == slice(0, 1080)
+
+
+def test_a_part_that_cuts_a_block_is_refused() -> None:
+    with pytest.raises(ValueError, match="a part should be whole blocks, found pixels 0 to 100"):
+        resize_part(np.zeros((96, 96), np.float32), 1080, 1920, slice(0, 100), slice(0, 128))

@@ -15,15 +15,16 @@ BEFORE_THE_BLADE = 48  # frames until the beetle reaches the blade of grass
 
 def test_it_is_small_and_says_what_it_is() -> None:
     bundle = Bundle.open("etam-nano")
-    bundle.graph_paths("portable")  # every file has the recorded hash
-    assert sum(file.size for file in bundle.manifest.files.values()) < 25e6
+    for variant in ("portable", "ort"):
+        bundle.graph_paths(variant)  # every file has the recorded hash
+        assert all(entry["error"] <= entry["tolerance"] for entry in bundle.manifest.parity[variant])
+    assert sum(file.size for file in bundle.manifest.files.values()) < 30e6
     assert {"licence", "training_data", "limits", "not_used"} <= set(bundle.manifest.card)
     assert len(bundle.manifest.source["checkpoint_sha256"]) == 64
-    assert all(entry["error"] <= entry["tolerance"] for entry in bundle.manifest.parity["portable"])
 
 
 def test_it_follows_the_beetle_of_the_demo() -> None:
-    """Measured: mean IoU 0.853 until the blade of grass, 0.813 over the whole clip, 0.82 on its last frame."""
+    """Measured: mean IoU 0.870 until the blade of grass, 0.827 over the whole clip, 0.84 on its last frame."""
     predictor = VideoPredictor("etam-nano")
     with DemoClip() as clip:
         state = predictor.init_state(clip)
@@ -32,6 +33,6 @@ def test_it_follows_the_beetle_of_the_demo() -> None:
         for frame, _, logits in predictor.propagate_in_video(state):
             mask, truth = logits[0, 0] > 0, clip.truth(frame)
             overlaps.append((mask & truth).sum() / (mask | truth).sum())
-    assert np.mean(overlaps[: BEFORE_THE_BLADE + 1]) > 0.8
-    assert np.mean(overlaps) > 0.75
+    assert np.mean(overlaps[: BEFORE_THE_BLADE + 1]) > 0.83
+    assert np.mean(overlaps) > 0.78
     assert overlaps[-1] > 0.75

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import warnings
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -302,8 +303,8 @@ def test_a_result_without_objects_keeps_its_dimensions() -> None:
 def test_results_refuse_arrays_of_different_length() -> None:
     prediction = Prediction(np.zeros((4, 4), np.float32), np.zeros(8, np.float32), 1.0, 0.5)
     result = frame_result(0, [(1, prediction)], 5, 7, presence_threshold=0, overlap_limit=None)
-    with pytest.raises(ValueError, match="boxes has 0 rows for 1 objects"):
-        FrameResult(**{**vars(result), "boxes": np.zeros((0, 4), np.int64)})
+    with pytest.raises(ValueError, match="iou has 0 rows for 1 objects"):
+        replace(result, iou=np.zeros(0, np.float32))
 
 
 def test_boxes_go_around_masks_with_exclusive_ends() -> None:

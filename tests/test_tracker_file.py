@@ -221,7 +221,7 @@ def test_a_damaged_file_is_refused_or_equal(tmp_path: Path) -> None:
             refused += 1
         else:
             assert_equal(restored.step(numbered_frame(2)), expected)
-    assert refused > 90
+    assert refused > 80  # the others hit what no reader looks at, such as times of day
 
 
 def test_a_failed_save_keeps_the_older_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

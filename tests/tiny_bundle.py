@@ -11,10 +11,13 @@ from fake_networks import DOWNSAMPLE, DOWNSAMPLE_BIAS, tiny_geometry
 
 from etam_onnx.graphs.bundle import file_identity
 from etam_onnx.graphs.contract import Graph, Port, contract
-from etam_onnx.graphs.manifest import MANIFEST, Constants, Manifest
+from etam_onnx.graphs.manifest import MANIFEST, ORT, Constants, Manifest
+from etam_onnx.graphs.ort_contract import Deployment, ort_contract
 
 GEOMETRY = tiny_geometry(prompted_frames=2)
 GRAPHS = contract(GEOMETRY)
+DEPLOYMENT = Deployment(layers=2, pool=2, memory_counts=(1, 2, 7, 8))
+ORT_GRAPHS = ort_contract(GEOMETRY, DEPLOYMENT)
 WEIGHTS = "portable/weights.bin"
 Attributes = dict[str, Any]
 
@@ -53,6 +56,22 @@ def record_again(root: Path, name: str) -> None:
     """Let the manifest describe a file as it is now."""
     identity = file_identity(root / name)
     edit_manifest(root, lambda data: data["files"].update({name: {"sha256": identity.sha256, "size": identity.size}}))
+
+
+def add_ort(root: Path, files: Mapping[str, bytes] | None = None) -> None:
+    """Add the variant `ort` to a bundle; its files are empty unless given."""
+    (root / ORT).mkdir()
+    files = files or {f"{ORT}/{name}.onnx": b"" for name in ORT_GRAPHS}
+    for name, content in files.items():
+        (root / name).write_bytes(content)
+
+    def change(manifest: dict[str, Any]) -> None:
+        manifest["deployment"] = DEPLOYMENT.as_dict()
+        manifest["variants"][ORT] = {name: f"{ORT}/{name}.onnx" for name in ORT_GRAPHS}
+
+    edit_manifest(root, change)
+    for name in files:
+        record_again(root, name)
 
 
 def little_model(

@@ -28,6 +28,13 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument(
         "--prompted-frames", type=int, default=8, metavar="N", help="prompted frames a frame can attend to (default: 8)"
     )
+    parser.add_argument(
+        "--memory-counts",
+        type=int,
+        nargs="+",
+        metavar="N",
+        help="memories held by the memory-attention graphs of the variant ort (default: 1, 2, 4, 7 and everything)",
+    )
     parser.add_argument("--card", type=Path, metavar="JSON", help="licence, data and limits of the weights")
     parser.add_argument("--no-vectors", action="store_true", help="leave out the test vectors that verify needs")
     parser.add_argument("--overwrite", action="store_true", help="replace an existing bundle")
@@ -53,7 +60,7 @@ def run(options: argparse.Namespace) -> int:
 
     model = load_checkpoint(options.model, options.checkpoint, image_size=options.image_size)
     source = {"checkpoint_sha256": file_identity(options.checkpoint).sha256}
-    with tqdm(total=steps(model, options.prompted_frames), unit="step", leave=False) as bar:
+    with tqdm(total=steps(model, options.prompted_frames, options.memory_counts), unit="step", leave=False) as bar:
 
         def progress(step: str) -> None:
             bar.set_description(step)
@@ -63,16 +70,18 @@ def run(options: argparse.Namespace) -> int:
             model,
             options.output,
             prompted_frames=options.prompted_frames,
+            memory_counts=options.memory_counts,
             source=source,
             card=card,
             vectors=not options.no_vectors,
             overwrite=options.overwrite,
             progress=progress,
         )
-    worst = max(entry["error"] for entry in manifest.parity["portable"])
+    worst = max(entry["error"] for entries in manifest.parity.values() for entry in entries)
+    graphs = sum(len(files) for files in manifest.variants.values())
     size = sum(file.size for name, file in manifest.files.items() if not name.startswith("vectors/"))
     print(
-        f"{options.output}: {len(manifest.variants['portable'])} graphs, {size / 1e6:.1f} MB, "
+        f"{options.output}: {graphs} graphs in {len(manifest.variants)} variants, {size / 1e6:.1f} MB, "
         f"largest error against PyTorch {worst:.1e}"
     )
     return 0

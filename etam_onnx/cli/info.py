@@ -76,11 +76,13 @@ def described(bundle: Bundle) -> Iterator[str]:
 
 
 def listed_graphs(bundle: Bundle) -> Iterator[str]:
-    """Every graph with its ports."""
-    for graph in bundle.graphs.values():
-        yield f"graph {graph.name}: {graph.doc}"
-        yield from (f"  in   {_port(port)}" for port in graph.inputs)
-        yield from (f"  out  {_port(port)}" for port in graph.outputs)
+    """Every graph of every variant with its ports."""
+    for variant in sorted(bundle.manifest.variants):
+        yield f"graphs of {variant}"
+        for graph in bundle.graphs_of(variant).values():
+            yield f"graph {graph.name}: {graph.doc}"
+            yield from (f"  in   {_port(port)}" for port in graph.inputs)
+            yield from (f"  out  {_port(port)}" for port in graph.outputs)
 
 
 def megabytes(size: int) -> str:

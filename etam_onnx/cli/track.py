@@ -129,24 +129,28 @@ def follow(
 
     from .demo_clip import DemoClip
     from .mask_folder import mask_folder
+    from .shared_frames import SharedFrames
     from .tracked_video import found_frames, write_video
     from .video_writer import video_writer
 
     overlaps: list[float] = []
+    frames = SharedFrames(video)
 
     def seen(frame: FoundFrame) -> None:
         if isinstance(video, DemoClip):
-            overlaps.append(overlap(frame.masks[1], video.truth(frame.index)))
+            with frames.turn:
+                truth = video.truth(frame.index)
+            overlaps.append(overlap(frame.masks[1], truth))
 
     began = time.perf_counter()
     with ExitStack() as outputs:
         writer = None if output is None else outputs.enter_context(video_writer(output, rate, video.size))
         folder = None if masks is None else outputs.enter_context(mask_folder(masks))
-        found = found_frames(predictor, video, prompts, plan, labelled=masks is not None)
+        found = found_frames(predictor, frames, prompts, plan, labelled=masks is not None)
         progress = outputs.enter_context(
             tqdm(found, total=len(plan.tracked), desc="tracking", unit=" frames", disable=None)
         )
-        write_video(iter(progress), video, plan, prompts, writer, folder, seen)
+        write_video(iter(progress), frames, plan, prompts, writer, folder, seen)
     speed = len(plan.tracked) / (time.perf_counter() - began)
     parts = [f"tracked {counted(len(prompts), 'object')} through {counted(len(plan.tracked), 'frame')}"]
     parts.append(f"{speed:.1f} frames/s")

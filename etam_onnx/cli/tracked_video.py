@@ -5,16 +5,23 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..runtime.foreground import foreground_part
+from ..runtime.frame_result import FrameResult
+from ..runtime.resize import resize_part
 from ..runtime.video import Video
 from .mask_folder import MaskFolder, label_map
 from .overlay import Marks, Mask, Overlay
 from .prompts import ObjectPrompt
 from .video_writer import VideoWriter
+from .work_queue import WorkQueue
+
+WAITING = 2  # tracked frames that may wait to be written
 
 
 class Predictor(Protocol):
@@ -36,13 +43,13 @@ class Predictor(Protocol):
 
     def add_new_mask(self, inference_state: Any, frame_idx: int, obj_id: int, mask: Any) -> Any: ...
 
-    def propagate_in_video(
+    def results_in_video(
         self,
         inference_state: Any,
         start_frame_idx: int | None = None,
         max_frame_num_to_track: int | None = None,
         reverse: bool = False,
-    ) -> Iterator[tuple[int, list[int], NDArray[np.float32]]]: ...
+    ) -> Iterator[FrameResult]: ...
 
 
 @dataclass(frozen=True)
@@ -129,9 +136,19 @@ def found_frames(
                 box=None if prompt.box is None else np.array(prompt.box, np.float32),
             )
     beyond_start = len(plan.tracked) - 1
-    for index, ids, logits in predictor.propagate_in_video(state, plan.start, beyond_start, plan.reverse):
-        masks = {number: logits[row, 0] > 0 for row, number in enumerate(ids)}
-        yield FoundFrame(index, masks, label_map(ids, logits[:, 0]) if labelled else None)
+    for result in predictor.results_in_video(state, plan.start, beyond_start, plan.reverse):
+        masks = dict(zip(result.ids.tolist(), result.masks, strict=True))
+        yield FoundFrame(result.frame, masks, _label_map(result) if labelled else None)
+
+
+def _label_map(result: FrameResult) -> NDArray[np.uint8]:
+    """`label_map` of the result, computed only where there can be an object."""
+    height, width = result.size
+    labels = np.zeros((height, width), np.uint8)
+    rows, columns = foreground_part(result.low_res, height, width)
+    logits = resize_part(result.low_res, height, width, rows, columns)
+    labels[rows, columns] = label_map(result.ids.tolist(), logits)
+    return labels
 
 
 def in_order(found: Iterator[FoundFrame], plan: Plan) -> Iterator[FoundFrame]:
@@ -155,21 +172,31 @@ def write_video(
 ) -> None:
     """Write all frames of the plan, tracked ones with masks drawn on, and the label maps.
 
-    `seen` is told of each tracked frame.
+    A thread of its own draws and writes a frame while the next one is tracked, so `video` should be one that two
+    threads may read.  `seen` is told of each tracked frame.
     """
     overlay = Overlay(video.size)
     marks = {n: Marks(p.points, p.labels, p.box) for n, p in prompts.items()}
-    upcoming = in_order(found, plan)
-    for index in plan.written:
-        if index not in plan.tracked:
-            if writer is not None:
-                writer.write(video[index])
-            continue
-        frame = next(upcoming)
-        if frame.index != index:
-            raise RuntimeError(f"tracking gave frame {frame.index} where frame {index} was due")
-        seen(frame)
-        if masks is not None and frame.labels is not None:
-            masks.write(index, frame.labels)
+
+    def store_plain(index: int) -> None:
         if writer is not None:
-            writer.write(overlay.draw(video[index], frame.masks, marks if index == plan.start else None))
+            writer.write(video[index])
+
+    def store(frame: FoundFrame) -> None:
+        if masks is not None and frame.labels is not None:
+            masks.write(frame.index, frame.labels)
+        if writer is not None:
+            shown = marks if frame.index == plan.start else None
+            writer.write(overlay.draw(video[frame.index], frame.masks, shown))
+
+    upcoming = in_order(found, plan)
+    with WorkQueue(WAITING) as queue:
+        for index in plan.written:
+            if index not in plan.tracked:
+                queue.put(partial(store_plain, index))
+                continue
+            frame = next(upcoming)
+            if frame.index != index:
+                raise RuntimeError(f"tracking gave frame {frame.index} where frame {index} was due")
+            seen(frame)
+            queue.put(partial(store, frame))

@@ -34,10 +34,10 @@ def run(options: argparse.Namespace) -> int:
     for edge in outcome.edges:
         verdict = "" if edge.passed else "  FAILED"
         print(f"{edge.graph:<22}{edge.port:<26}{edge.calls:>6}{edge.error:>10.1e}{edge.tolerance:>11.1e}{verdict}")
-    clip = outcome.clip
-    verdict = "" if clip.passed else "  FAILED"
-    print(
-        f"clip tracked again: {clip.answers} answers, {100 * clip.agreement:.3f} % of mask pixels equal at worst, "
-        f"logits within {clip.error:.1e}{verdict}"
-    )
+    for variant, clip in outcome.clips.items():
+        verdict = "" if clip.passed else "  FAILED"
+        print(
+            f"clip tracked again on {variant}: {clip.answers} answers, "
+            f"{100 * clip.agreement:.3f} % of mask pixels equal at worst, logits within {clip.error:.1e}{verdict}"
+        )
     return 0 if outcome.passed else 1

@@ -17,8 +17,10 @@ from .atomic import finished_file
 CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov"}
 BT709 = 1  # ISO/IEC 23091-2 code for matrix, primaries and transfer
 LIMITED = 1  # AVCOL_RANGE_MPEG
-QUALITY = "18"  # x264's constant rate factor; 18 is close to indistinguishable
-SPEED = "veryfast"
+# x264's fastest preset: the PSNR of "veryfast" at 18 within 0.3 dB for a fifth of the time (7 instead of 36 ms of one
+# core per 1920x1080 frame), in files two to three times as large.  18 to 20 is close to indistinguishable.
+QUALITY = "19"
+SPEED = "ultrafast"
 
 
 class VideoWriter:
@@ -47,7 +49,7 @@ class VideoWriter:
         check_frame(frame, f"frame {self.frames} to write", self.frame_size)
         if self.size != self.frame_size:
             frame = np.pad(frame, ((0, self.size[1] - height), (0, self.size[0] - width), (0, 0)), mode="edge")
-        rgb = VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
+        rgb = VideoFrame.from_numpy_buffer(np.ascontiguousarray(frame), format="rgb24")  # not copied
         yuv = self._reformatter.reformat(
             rgb,
             format="yuv420p",
