@@ -7,10 +7,10 @@ and shared by all objects (`frame_attention`); what does not depend on the curre
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from .contract import LABELS, MASKS, Geometry, Graph, Port, memory_attention_name, memory_port
+from .contract import Geometry, Graph, Port, contract, memory_attention_name, memory_port
 
 TOLERANCE = {"fp32": 1e-5}
 
@@ -45,18 +45,11 @@ def _tokens(g: Geometry) -> tuple[int, int, int]:
     return (1, g.tokens, g.width)
 
 
-def _image_encoder(g: Geometry) -> Graph:
+def _image_encoder(g: Geometry, portable: Graph) -> Graph:
     return Graph(
-        "image_encoder",
-        "Image to features, once per frame whatever the number of objects.",
-        (
-            Port(
-                "image",
-                (1, 3, g.image_size, g.image_size),
-                "RGB, 0..255, the frame squeezed to a square; not normalised.",
-                host=True,
-            ),
-        ),
+        portable.name,
+        portable.doc,
+        portable.inputs,
         (Port("features", _tokens(g), "Raw features as row-major tokens."),),
         TOLERANCE,
     )
@@ -75,7 +68,8 @@ def _frame_attention(g: Geometry) -> Graph:
     )
 
 
-def _memory_attention(g: Geometry, d: Deployment, slots: int) -> Graph:
+def _memory_attention(g: Geometry, d: Deployment, slots: int, portable: Graph) -> Graph:
+    *_, row, pointers, used = portable.inputs
     whole = slots == 1 and d.pool > 1
     tokens = g.tokens if whole else d.pooled_tokens(g)
     memory = "A memory as the memory encoder gave it." if whole or d.pool == 1 else "The `pooled` of a memory."
@@ -93,16 +87,9 @@ def _memory_attention(g: Geometry, d: Deployment, slots: int) -> Graph:
             Port("query", _tokens(g), "Of frame_attention."),
             *(Port(memory_port(slot), (1, tokens, g.memory_width), memory) for slot in range(slots)),
             *keys,
-            Port(
-                "memory_row",
-                (slots, g.temporal_rows),
-                "One-hot temporal row of each slot: 0 the newest recent frame, last the prompted; zeros: unused.",
-                host=True,
-            ),
-            Port(
-                "pointers", (g.pointer_slots, g.width), "Object pointers, in any order; zeros where unused.", host=True
-            ),
-            Port("pointer_used", (g.pointer_slots, 1), "1 where there is a pointer, else 0.", host=True),
+            replace(row, shape=(slots, g.temporal_rows)),
+            pointers,
+            used,
         ),
         (Port("fused", _tokens(g), "Features that know the object: decoder input."),),
         TOLERANCE,
@@ -113,39 +100,21 @@ def _keys(g: Geometry, d: Deployment, slot: int) -> Port:
     return Port(keys_port(slot), (d.layers, d.pooled_tokens(g), g.width), "The `keys` of a memory.")
 
 
-def _mask_decoder(g: Geometry) -> Graph:
-    low = (g.mask_size, g.mask_size)
+def _mask_decoder(g: Geometry, portable: Graph) -> Graph:
     return Graph(
-        "mask_decoder",
-        "Features and prompt to masks, presence and object pointers, before any choice or gating.",
+        portable.name,
+        portable.doc,
         (
             Port("features", _tokens(g), "Fused features, or raw ones."),
             Port(
-                "without_memory", (1,), "1 adds the no-memory embedding (first prompted frames, single images).", True
+                "without_memory",
+                (1,),
+                "1 adds the no-memory embedding (first prompted frames, single images).",
+                True,
             ),
-            Port(
-                "points",
-                (1, g.prompt_slots, 2),
-                "Pixels (x, y) of the square input; zeros for padding and unused.",
-                host=True,
-            ),
-            Port(
-                "point_label",
-                (1, g.prompt_slots, len(LABELS)),
-                f"One-hot over the labels {LABELS}; all zeros: slot unused.",
-                host=True,
-            ),
-            Port("mask_input", (1, 1, *low), "Logits of an earlier mask; zeros where mask_used is 0.", host=True),
-            Port("mask_used", (1,), "1 if mask_input is a prompt, else 0.", host=True),
+            *portable.inputs[1:],
         ),
-        (
-            Port(
-                "mask_logits", (1, MASKS, *low), "Logits of the single mask and of the three alternatives.", True, 1.0
-            ),
-            Port("iou", (1, MASKS), "Predicted IoU of each mask, 0..1.", True, 1.0),
-            Port("mask_pointers", (MASKS, g.width), "Object pointer of each mask.", host=True),
-            Port("presence", (1,), "Logit of the object being visible.", True, 1.0),
-        ),
+        portable.outputs,
         TOLERANCE,
     )
 
@@ -165,21 +134,12 @@ def _tracked_decoder(g: Geometry) -> Graph:
     )
 
 
-def _memory_encoder(g: Geometry) -> Graph:
+def _memory_encoder(g: Geometry, portable: Graph) -> Graph:
     return Graph(
-        "memory_encoder",
-        "Raw features and the mask of a frame to the memory of that frame.",
-        (
-            Port("features", _tokens(g), "Raw features of the same frame."),
-            Port("mask_logits", (1, 1, g.mask_size, g.mask_size), "Chosen and gated low-resolution logits.", host=True),
-            Port(
-                "binarize",
-                (1,),
-                "1 thresholds the mask (prompted frames), 0 takes its sigmoid (tracked frames).",
-                host=True,
-            ),
-        ),
-        (Port("memory", (1, g.tokens, g.memory_width), "One memory, row-major cells."),),
+        portable.name,
+        portable.doc,
+        (Port("features", _tokens(g), "Raw features of the same frame."), *portable.inputs[1:]),
+        portable.outputs,
         TOLERANCE,
     )
 
@@ -202,13 +162,15 @@ def _memory_keys(g: Geometry, d: Deployment) -> Graph:
 
 def ort_contract(geometry: Geometry, deployment: Deployment) -> dict[str, Graph]:
     """All graphs of the `ort` variant by name."""
+    portable = contract(geometry)
+    one = portable[memory_attention_name(1)]
     graphs = (
-        _image_encoder(geometry),
+        _image_encoder(geometry, portable["image_encoder"]),
         _frame_attention(geometry),
-        *(_memory_attention(geometry, deployment, slots) for slots in deployment.memory_counts),
-        _mask_decoder(geometry),
+        *(_memory_attention(geometry, deployment, slots, one) for slots in deployment.memory_counts),
+        _mask_decoder(geometry, portable["mask_decoder"]),
         _tracked_decoder(geometry),
-        _memory_encoder(geometry),
+        _memory_encoder(geometry, portable["memory_encoder"]),
         _memory_keys(geometry, deployment),
     )
     return {graph.name: graph for graph in graphs}

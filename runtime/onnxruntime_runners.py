@@ -8,6 +8,7 @@ reference goes.
 from __future__ import annotations
 
 import weakref
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from threading import Lock
 from typing import Any
@@ -34,7 +35,7 @@ class HostRunner:
         return dict(zip(self._outputs, self._session.run(self._outputs, inputs), strict=True))
 
 
-class _DeviceRunner:
+class _DeviceRunner(ABC):
     """One session with the one binding that all its calls share; calls of several threads take turns."""
 
     def __init__(self, session: Any, graph: Graph, device: Device) -> None:
@@ -54,8 +55,9 @@ class _DeviceRunner:
         with self._lock:
             return self._call(inputs)
 
+    @abstractmethod
     def _call(self, inputs: Mapping[str, Handle]) -> dict[str, Handle]:
-        raise NotImplementedError
+        """Run the graph; the lock is held and the names are checked."""
 
     def _run(self, options: Any = None) -> None:
         try:
