@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -12,34 +13,42 @@ import onnx
 from torch import nn
 
 from ..graphs.bundle import MANIFEST, file_identity
-from ..graphs.contract import Geometry, Graph, contract
-from ..graphs.manifest import ORT, PORTABLE, Manifest
-from ..graphs.ort_contract import Deployment, ort_contract
+from ..graphs.contract import Graph, contract
+from ..graphs.manifest import Manifest
+from ..graphs.ort_contract import ort_contract
+from ..graphs.variants import ORT, PORTABLE, VARIANTS, edges_of, precision_of
 from ..manifest_of_model import PROMPTED_FRAMES, geometry_of, manifest_of
 from ..model import EfficientTAM
+from ..runtime.networks import Networks
 from ..runtime.onnxruntime_backend import OnnxRuntimeBackend
 from ..runtime.parity import EdgeError, replay
 from ..torch_backend import torch_networks
+from .int8 import PARTS
 from .onnx_graph import ExportError, export_graph
 from .ort.deployment import deployment_of
 from .ort.reference import ort_calls
 from .ort.wrappers import ort_graph
 from .portable import portable_graph
+from .precisions import in_precision
 from .scenario import Call, record
 from .shared_weights import share_weights
 from .vectors import write_vectors
 
-PRECISION = "fp32"
-VARIANTS = (PORTABLE, ORT)
+DEFAULT_VARIANTS = (PORTABLE, ORT)
 
 
 @dataclass(frozen=True)
 class _Plan:
-    """One variant to write: its graphs, their modules, and the calls to measure them with."""
+    """The variants with one kind of edges: their graphs, the modules of these, the calls to measure them with.
 
+    convert: a graph by its name in the precision of a variant; the same model where that changes nothing.
+    """
+
+    variants: list[str]
     graphs: dict[str, Graph]
     module: Callable[[str], nn.Module]
     calls: Callable[[], list[Call]]
+    convert: Callable[[onnx.ModelProto, str, str, list[Call]], onnx.ModelProto]
 
 
 def _silent(step: str) -> None:
@@ -51,8 +60,9 @@ def export_bundle(
     output: Path,
     *,
     prompted_frames: int = PROMPTED_FRAMES,
-    variants: Sequence[str] = VARIANTS,
+    variants: Sequence[str] = DEFAULT_VARIANTS,
     memory_counts: Sequence[int] | None = None,
+    int8_parts: Collection[str] = tuple(PARTS),
     source: dict[str, Any] | None = None,
     card: dict[str, Any] | None = None,
     vectors: bool = True,
@@ -65,8 +75,9 @@ def export_bundle(
         model: in evaluation mode, with its weights.
         output: must not exist, unless `overwrite` and it is a bundle.
         prompted_frames: capacity of prompted frames that one frame can attend to.
-        variants: of the graphs to write, of `VARIANTS`.
-        memory_counts: memory slots of the memory-attention graphs of the variant `ort`, see `deployment_of`.
+        variants: of the graphs to write, of `VARIANTS`; those with the edges of `ort` share what they have in common.
+        memory_counts: memory slots of the memory-attention graphs with the edges of `ort`, see `deployment_of`.
+        int8_parts: what the variant `ort-int8` puts into integers, see `int8.recipe`.
         source: where the weights come from (checkpoint hash and so on), for the manifest.
         card: licence, data and limits of the weights, for the manifest.
         vectors: also write the test vectors.
@@ -75,13 +86,15 @@ def export_bundle(
     Raises:
         ExportError: the folder exists; there is no such variant; a graph's edges, ONNX's checker or the measured parity
             is wrong.
+        ValueError: there is nothing of that name to put into integers, or a number of memories is not positive.
     """
     output = Path(output)
     unknown = [variant for variant in variants if variant not in VARIANTS]
     if unknown or not variants:
         raise ExportError(f"the variants are {', '.join(VARIANTS)}, found {unknown or 'none'}")
     geometry = geometry_of(model.config, prompted_frames)
-    deployment = deployment_of(model.config, geometry, memory_counts) if ORT in variants else None
+    reads_keys = any(edges_of(variant) == ORT for variant in variants)
+    deployment = deployment_of(model.config, geometry, memory_counts) if reads_keys else None
     manifest = replace(manifest_of(model, geometry), deployment=deployment, card=card or {})
     manifest = replace(manifest, source={"config": asdict(model.config), **(source or {})})
     if output.exists() and not (overwrite and (output / MANIFEST).is_file()):
@@ -94,7 +107,7 @@ def export_bundle(
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
     try:
-        manifest = _write(model, manifest, partial, variants, vectors, progress)
+        manifest = _write(model, manifest, partial, variants, int8_parts, vectors, progress)
         if output.exists():
             shutil.rmtree(output)
         partial.rename(output)
@@ -108,70 +121,108 @@ def _write(
     manifest: Manifest,
     root: Path,
     variants: Sequence[str],
+    int8_parts: Collection[str],
     vectors: bool,
     progress: Callable[[str], None],
 ) -> Manifest:
     """Write everything into `root`; `manifest` without what is written and measured here."""
-    geometry = manifest.geometry
     progress("recording the reference")
-    reference = torch_networks(model, geometry)
+    reference = torch_networks(model, manifest.geometry)
     frames, calls, results = record(reference)
-    plans = {PORTABLE: _Plan(contract(geometry), lambda name: portable_graph(model, geometry, name), lambda: calls)}
-    deployment = manifest.deployment
-    if deployment is not None:
-        plans[ORT] = _ort_plan(model, geometry, deployment, lambda: ort_calls(model, reference, deployment, calls))
     files: list[str] = []
+    written: dict[str, dict[str, str]] = {}
     parity: dict[str, list[dict[str, Any]]] = {}
-    for variant in variants:
-        written, errors = _write_variant(root / variant, plans[variant], progress)
-        files += (f"{variant}/{name}" for name in written)
-        parity[variant] = [asdict(error) for error in errors]
+    for edges in (PORTABLE, ORT):
+        plan = _plan(model, manifest, reference, calls, [v for v in variants if edges_of(v) == edges], int8_parts)
+        if plan.variants:
+            names, graphs = _write_graphs(root / edges, plan, progress)
+            files += names
+            written |= graphs
+            for variant, paths in graphs.items():
+                progress(f"measuring {variant}")
+                found = {name: root / path for name, path in paths.items()}
+                errors = measure(found, plan.calls(), plan.graphs, precision_of(variant))
+                parity[variant] = [asdict(error) for error in errors]
     if vectors:
         progress("writing vectors")
         files += write_vectors(root, frames, calls, results)
-    manifest = replace(
-        manifest,
-        variants={v: {name: f"{v}/{name}.onnx" for name in manifest.graphs_of(v)} for v in variants},
-        files={name: file_identity(root / name) for name in sorted(files)},
-        parity=parity,
-    )
+    identities = {name: file_identity(root / name) for name in sorted(files)}
+    manifest = replace(manifest, variants=written, files=identities, parity=parity)
     (root / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
     return manifest
 
 
-def _ort_plan(
-    model: EfficientTAM, geometry: Geometry, deployment: Deployment, calls: Callable[[], list[Call]]
+def _plan(
+    model: EfficientTAM,
+    manifest: Manifest,
+    reference: Networks,
+    calls: list[Call],
+    variants: list[str],
+    int8_parts: Collection[str],
 ) -> _Plan:
-    return _Plan(ort_contract(geometry, deployment), lambda name: ort_graph(model, geometry, deployment, name), calls)
+    """What to write for variants that all have the same edges."""
+    geometry, deployment = manifest.geometry, manifest.deployment
+    if deployment is None or PORTABLE in variants:
+        return _Plan(
+            variants,
+            contract(geometry),
+            lambda name: portable_graph(model, geometry, name),
+            lambda: calls,
+            lambda graph, *_: graph,
+        )
+    return _Plan(
+        variants,
+        ort_contract(geometry, deployment),
+        lambda name: ort_graph(model, geometry, deployment, name),
+        cache(lambda: ort_calls(model, reference, deployment, calls)),
+        lambda graph, name, precision, recorded: in_precision(
+            graph, name, precision, geometry.width, recorded, int8_parts
+        ),
+    )
 
 
-def _write_variant(folder: Path, plan: _Plan, progress: Callable[[str], None]) -> tuple[list[str], list[EdgeError]]:
-    """Write the graphs of one variant and one data file for their weights, and measure them.
+def _write_graphs(
+    folder: Path, plan: _Plan, progress: Callable[[str], None]
+) -> tuple[list[str], dict[str, dict[str, str]]]:
+    """Write the graphs of all variants of a plan and one data file for their weights.
 
-    Each variant has its own data file: ONNX Runtime refuses data outside the folder of the graph.
+    Edges have a folder and a data file each: ONNX Runtime refuses data outside the folder of the graph.
+
+    Returns:
+        The files, and for each variant the file of each graph, relative to the bundle.
     """
-    models = {}
+    plain = {}
     for name, graph in plan.graphs.items():
         progress(f"tracing {folder.name} {name}")
-        models[name] = export_graph(plan.module(name), graph)
+        plain[name] = export_graph(plan.module(name), graph)
+    models: dict[str, onnx.ModelProto] = {}
+    variants: dict[str, dict[str, str]] = {}
+    for variant in plan.variants:
+        precision = precision_of(variant)
+        variants[variant] = {}
+        for name, model in plain.items():
+            converted = plan.convert(model, name, precision, plan.calls())
+            stem = name if converted is model else f"{name}_{precision}"
+            models[stem] = converted
+            variants[variant][name] = f"{folder.name}/{stem}.onnx"
     folder.mkdir()
     written = share_weights(models, folder)
-    for name in plan.graphs:
-        check_onnx(folder / f"{name}.onnx")
-    progress(f"measuring {folder.name}")
-    return written, measure({name: folder / f"{name}.onnx" for name in plan.graphs}, plan.calls(), plan.graphs)
+    for stem in models:
+        check_onnx(folder / f"{stem}.onnx")
+    return [f"{folder.name}/{name}" for name in written], variants
 
 
 def steps(
     model: EfficientTAM,
     prompted_frames: int = PROMPTED_FRAMES,
     memory_counts: Sequence[int] | None = None,
-    variants: Sequence[str] = VARIANTS,
+    variants: Sequence[str] = DEFAULT_VARIANTS,
 ) -> int:
     """How many times `export_bundle` calls `progress`, vectors included."""
     geometry = geometry_of(model.config, prompted_frames)
     manifest = replace(manifest_of(model, geometry), deployment=deployment_of(model.config, geometry, memory_counts))
-    return sum(len(manifest.graphs_of(variant)) + 1 for variant in variants) + 2
+    traced = {edges_of(variant): len(manifest.graphs_of(variant)) for variant in variants}
+    return sum(traced.values()) + len(variants) + 2
 
 
 def check_onnx(path: Path) -> None:
@@ -186,15 +237,20 @@ def check_onnx(path: Path) -> None:
         raise ExportError(f"{path.name} is not a valid ONNX model: {str(error).splitlines()[0]}") from error
 
 
-def measure(paths: dict[str, Path], calls: list[Call], graphs: dict[str, Graph]) -> list[EdgeError]:
+def measure(
+    paths: dict[str, Path], calls: list[Call], graphs: dict[str, Graph], precision: str = "fp32"
+) -> list[EdgeError]:
     """Replay the recorded calls on ONNX Runtime's CPU provider.
+
+    Args:
+        precision: key of the contract's tolerances.
 
     Raises:
         ExportError: an output is out of tolerance.
     """
     backend = OnnxRuntimeBackend("cpu")
     runners = {name: backend.load(graphs[name], path) for name, path in paths.items()}
-    errors = replay(graphs, runners, ((c.graph, c.inputs, c.outputs) for c in calls), PRECISION)
+    errors = replay(graphs, runners, ((c.graph, c.inputs, c.outputs) for c in calls), precision)
     for error in errors:
         if not error.passed:
             raise ExportError(

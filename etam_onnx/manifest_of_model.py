@@ -33,7 +33,6 @@ def manifest_of(model: EfficientTAM, geometry: Geometry | None = None) -> Manife
     return Manifest(
         model=model.config.name,
         geometry=geometry or geometry_of(model.config),
-        precision="fp32",
         constants=Constants(
             no_object_pointer=tuple(model.no_obj_ptr.detach().flatten().tolist()),
             mask_downsample=tuple(down.weight.detach().flatten().tolist()),

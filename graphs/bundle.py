@@ -9,7 +9,8 @@ from pathlib import Path, PurePosixPath
 from .contract import Graph
 from .errors import BundleError
 from .external_data import external_locations
-from .manifest import MANIFEST, ORT, File, Manifest, read_manifest
+from .manifest import MANIFEST, File, Manifest, read_manifest
+from .variants import ORT, edges_of
 
 SHIPPED = Path(__file__).resolve().parent / "shipped"
 """Where the bundles live that come with the package."""
@@ -74,8 +75,8 @@ class Bundle:
             raise BundleError(f"{root} is not a bundle: a bundle is a folder with a {MANIFEST}")
         manifest = read_manifest(root / MANIFEST)
         for variant, graphs in manifest.variants.items():
-            if variant == ORT and manifest.deployment is None:
-                raise BundleError(f"{root / MANIFEST}: the variant {ORT!r} needs a 'deployment', found nothing")
+            if edges_of(variant) == ORT and manifest.deployment is None:
+                raise BundleError(f"{root / MANIFEST}: the variant {variant!r} needs a 'deployment', found nothing")
             if set(graphs) != set(manifest.graphs_of(variant)):
                 raise BundleError(
                     f"{root / MANIFEST}: the variant {variant!r} does not have exactly the contract's graphs"
@@ -83,7 +84,7 @@ class Bundle:
         return cls(root, manifest)
 
     def graphs_of(self, variant: str) -> dict[str, Graph]:
-        """The contract of a variant's graphs by name; only `ort` has edges of its own."""
+        """The contract of a variant's graphs by name; see `variants`."""
         return self.manifest.graphs_of(variant)
 
     def check_file(self, relative: str) -> Path:

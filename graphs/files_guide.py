@@ -13,9 +13,8 @@ MANIFEST_FIELDS = {
     "format": f"version of this layout: {FORMAT}; a host refuses any other",
     "model": "name of the configuration",
     "geometry": "the given sizes, see Sizes",
-    "precision": "precision of the weights, a key of the tolerances",
     "constants": "learned numbers that the host needs",
-    "variants": "for each variant the file of every graph, relative to the bundle, with forward slashes",
+    "variants": "for each variant, see Variants, the file of every graph, relative to the bundle, with forward slashes",
     "deployment": "what the edges of the variant `ort` need besides the geometry: `layers` of memory attention, side "
     "`pool` of its windows, `memory_counts` of its graphs; null without that variant",
     "files": "identity of every file but `manifest.json`, external data and vectors included",

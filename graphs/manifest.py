@@ -10,14 +10,11 @@ from typing import Any
 from .contract import Geometry, Graph, as_dict, contract
 from .errors import BundleError
 from .ort_contract import Deployment, ort_contract
+from .variants import ORT, edges_of
 
 FORMAT = 1
 """Version of the bundle format that this package reads and writes."""
 MANIFEST = "manifest.json"
-PORTABLE = "portable"
-"""The variant with the graphs of `contract`, which anything can run."""
-ORT = "ort"
-"""The variant with the graphs of `ort_contract`."""
 
 
 @dataclass(frozen=True)
@@ -77,12 +74,11 @@ class File:
 @dataclass(frozen=True)
 class Manifest:
     """Everything a host must know.  `variants` maps a variant to the file of each of its graphs, relative to the
-    bundle.  `deployment` is what the edges of the variant `ort` need besides the geometry.
+    bundle.  `deployment` is what the edges of the variants for ONNX Runtime need besides the geometry.
     """
 
     model: str
     geometry: Geometry
-    precision: str
     constants: Constants
     variants: dict[str, dict[str, str]]
     deployment: Deployment | None = None
@@ -97,12 +93,12 @@ class Manifest:
         """The contract of a variant's graphs by name.
 
         Raises:
-            BundleError: it is `ort`, and the manifest has no deployment.
+            BundleError: it has edges of `ort_contract`, and the manifest has no deployment.
         """
-        if variant != ORT:
+        if edges_of(variant) != ORT:
             return contract(self.geometry)
         if self.deployment is None:
-            raise BundleError(f"the manifest of {self.model} has the variant {ORT!r} but no 'deployment'")
+            raise BundleError(f"the manifest of {self.model} has the variant {variant!r} but no 'deployment'")
         return ort_contract(self.geometry, self.deployment)
 
     def to_json(self) -> str:
@@ -209,7 +205,6 @@ def read_manifest(path: Path) -> Manifest:
         manifest = Manifest(
             model=_section(data, "model", str, path),
             geometry=geometry,
-            precision=_section(data, "precision", str, path),
             constants=Constants(
                 tuple(float(v) for v in constants["no_object_pointer"]),
                 tuple(float(v) for v in constants["mask_downsample"]),

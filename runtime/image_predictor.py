@@ -23,13 +23,16 @@ class ImagePredictor:
     Args:
         bundle: name or folder of a bundle, or loaded networks.
         device: ``cpu`` or ``cuda``.
+        variant: of the bundle's graphs, by default the best that the device runs.
 
     Raises:
         BundleError, DeviceError: see `Networks.open`.
     """
 
-    def __init__(self, bundle: str | Path | Bundle | Networks = DEFAULT, device: str = "cpu") -> None:
-        self.segmenter = Segmenter(Networks.open(bundle, device))
+    def __init__(
+        self, bundle: str | Path | Bundle | Networks = DEFAULT, device: str = "cpu", *, variant: str | None = None
+    ) -> None:
+        self.segmenter = Segmenter(Networks.open(bundle, device, variant=variant))
         self._size: tuple[int, int] | None = None
         self._features: Features | None = None
 

@@ -52,6 +52,7 @@ class MaskGenerator:
     Args:
         bundle: name or folder of a bundle, or loaded networks.
         device: ``cpu`` or ``cuda``.
+        variant: of the bundle's graphs, by default the best that the device runs.
         points_per_side: the grid has this many points along each side of the image.
         pred_iou_thresh: masks at or below this predicted IoU are dropped, 0..1; 0 drops none.
         stability_score_thresh: masks below this stability are dropped, 0..1.
@@ -73,6 +74,7 @@ class MaskGenerator:
         bundle: str | Path | Bundle | Networks = DEFAULT,
         device: str = "cpu",
         *,
+        variant: str | None = None,
         points_per_side: int = 32,
         pred_iou_thresh: float = 0.8,
         stability_score_thresh: float = 0.95,
@@ -92,7 +94,7 @@ class MaskGenerator:
             raise ValueError(f"output_mode should be one of {', '.join(OUTPUT_MODES)}, found {output_mode!r}")
         self.output_mode = output_mode
         self.multimask_output = multimask_output
-        self.predictor = ImagePredictor(bundle, device)
+        self.predictor = ImagePredictor(bundle, device, variant=variant)
 
     def generate(self, image: Frame) -> list[dict[str, Any]]:
         """The masks of an image, uint8 RGB (H, W, 3), by falling predicted IoU.

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from ..graphs.bundle import DEFAULT, Bundle
 from ..graphs.errors import BundleError
-from ..graphs.manifest import ORT, PORTABLE, Manifest
+from ..graphs.manifest import Manifest
+from ..graphs.variants import ORT, PORTABLE, edges_of
 from .backend import Backend, Runner
 from .onnxruntime_backend import OnnxRuntimeBackend
 from .ort_pipeline import OrtPipeline
@@ -70,8 +71,10 @@ class Networks:
     def pipeline(self) -> Pipeline:
         """The graphs as what a predictor asks of them."""
         geometry, deployment = self.manifest.geometry, self.manifest.deployment
-        if self.variant == ORT:
+        if edges_of(self.variant) == ORT:
             if deployment is None:
-                raise BundleError(f"the manifest of {self.source or self.manifest.model} lacks the deployment of {ORT}")
+                raise BundleError(
+                    f"the manifest of {self.source or self.manifest.model} lacks the deployment of {self.variant}"
+                )
             return OrtPipeline(geometry, deployment, self.runners, self.place)
         return PortablePipeline(geometry, self.runners, self.place)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ..graphs.contract import Graph
+from ..graphs.variants import PORTABLE, PRECISIONS
 from .backend import Handle, Runner
 from .errors import BundleError, DeviceError
 from .onnxruntime_device import Array, Device
@@ -33,6 +34,13 @@ def _check_edges(graph: Graph, session: Any, path: Path) -> None:
             raise BundleError(f"{path}: unknown {side} {sorted(extra)[0]}")
 
 
+BEST_FIRST = {
+    "cpu": (*(PRECISIONS[precision] for precision in ("int8", "fp32")), PORTABLE, PRECISIONS["fp16"]),
+    "cuda": (*(PRECISIONS[precision] for precision in ("fp16", "fp32")), PORTABLE),
+}
+"""Variants by device.  A CPU computes half precision through casts; CUDA has no products of bytes."""
+
+
 class OnnxRuntimeBackend:
     """Loads ONNX files on one device.
 
@@ -46,12 +54,11 @@ class OnnxRuntimeBackend:
         DeviceError: ONNX Runtime is not installed, has no provider for the device, or cannot start it.
     """
 
-    variants = ("ort", "portable")
-
     def __init__(
         self, device: str = "cpu", threads: int | None = None, *, cuda_graphs: bool = True, tf32: bool = False
     ) -> None:
         self._device = Device(device, threads, tf32)
+        self.variants = BEST_FIRST[device]
         self._cuda_graphs = cuda_graphs and device == "cuda"
         self.captured: list[str] = []
         """Names of the graphs that are replayed as CUDA graphs, in the order of loading."""

@@ -104,6 +104,8 @@ class Device:
         options.intra_op_num_threads = self._threads
         # Several sessions take turns on the same cores: pools that spin while idle slow each other down.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        # Products of bytes that older processors would add up in 16 bits take exact kernels there.
+        options.add_session_config_entry("session.x64quantprecision", "1")
         provider: Any = self.provider
         if self.name != "cpu":
             options.log_severity_level = 4  # what went wrong is said once, in the exception

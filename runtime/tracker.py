@@ -30,6 +30,7 @@ class Tracker:
     Args:
         bundle: name or folder of a bundle, or loaded networks.
         device: ``cpu`` or ``cuda``.
+        variant: of the bundle's graphs, by default the best that the device runs.
         fill_hole_area: background components of at most this many pixels of the low-resolution mask are filled.
         non_overlap_masks: at each pixel only the highest object may be foreground in results.
 
@@ -42,10 +43,11 @@ class Tracker:
         bundle: str | Path | Bundle | Networks = DEFAULT,
         device: str = "cpu",
         *,
+        variant: str | None = None,
         fill_hole_area: int = 0,
         non_overlap_masks: bool = False,
     ) -> None:
-        self.segmenter = Segmenter(Networks.open(bundle, device))
+        self.segmenter = Segmenter(Networks.open(bundle, device, variant=variant))
         self.fill_hole_area = fill_hole_area
         self.non_overlap_masks = non_overlap_masks
         self._rules = self.segmenter.memory_rules()
@@ -158,16 +160,22 @@ class Tracker:
 
     @classmethod
     def restore(
-        cls, path: str | Path, device: str = "cpu", *, bundle: str | Path | Bundle | Networks | None = None
+        cls,
+        path: str | Path,
+        device: str = "cpu",
+        *,
+        bundle: str | Path | Bundle | Networks | None = None,
+        variant: str | None = None,
     ) -> Tracker:
-        """Continue from a file written by `save`, with the bundle it names or `bundle` where that has moved.
+        """Continue from a file written by `save`, with the bundle it names or `bundle` where that has moved;
+        `variant` as in the constructor.
 
         Raises:
             FileNotFoundError, ValueError: the file cannot be used, or not with this bundle.
             BundleError, DeviceError: see `Networks.open`.
         """
         saved = read_tracker(Path(path))
-        tracker = cls(bundle or saved.bundle, device, **saved.options)
+        tracker = cls(bundle or saved.bundle, device, variant=variant, **saved.options)
         manifest = tracker.segmenter.networks.manifest
         if saved.model != manifest.model:
             raise ValueError(f"{path} was saved with the model {saved.model}, this bundle holds {manifest.model}")

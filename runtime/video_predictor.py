@@ -65,6 +65,7 @@ class VideoPredictor:
     Args:
         bundle: name or folder of a bundle, or loaded networks.
         device: ``cpu`` or ``cuda``.
+        variant: of the bundle's graphs, by default the best that the device runs.
         fill_hole_area: background components of at most this many pixels of the low-resolution mask are filled.
         non_overlap_masks: at each pixel only the highest object may be foreground in what is returned.
         add_all_frames_to_correct_as_cond: remember corrected frames as prompted ones, so that corrections last;
@@ -83,6 +84,7 @@ class VideoPredictor:
         bundle: str | Path | Bundle | Networks = DEFAULT,
         device: str = "cpu",
         *,
+        variant: str | None = None,
         fill_hole_area: int = 0,
         non_overlap_masks: bool = False,
         add_all_frames_to_correct_as_cond: bool = True,
@@ -92,7 +94,7 @@ class VideoPredictor:
     ) -> None:
         if max_cond_frames_in_attn == 0 or max_cond_frames_in_attn < -1:
             raise ValueError(f"max_cond_frames_in_attn should be -1 or at least 1, found {max_cond_frames_in_attn}")
-        self.segmenter = Segmenter(Networks.open(bundle, device))
+        self.segmenter = Segmenter(Networks.open(bundle, device, variant=variant))
         self.fill_hole_area = fill_hole_area
         self.non_overlap_masks = non_overlap_masks
         self.add_all_frames_to_correct_as_cond = add_all_frames_to_correct_as_cond

@@ -9,8 +9,8 @@ import numpy as np
 from fake_networks import WITHOUT_MEMORY, FakeFeatures, FakeModel, encoded
 
 from etam_onnx.graphs.contract import LABELS, memory_port
-from etam_onnx.graphs.manifest import ORT
 from etam_onnx.graphs.ort_contract import Deployment, keys_port
+from etam_onnx.graphs.variants import ORT
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,6 @@ def bundle(tmp_path: Path) -> Path:
     manifest = Manifest(
         model="thumbnail",
         geometry=GEOMETRY,
-        precision="fp32",
         constants=Constants((0.0,) * GEOMETRY.width, (0.0,) * 16, 0.0),
         variants={"portable": files},
         files={path: File("0" * 64, 1_500_000) for path in files.values()},
@@ -51,10 +50,10 @@ def test_the_facts_of_a_bundle(bundle: Path, capsys: pytest.CaptureFixture[str])
     lines = capsys.readouterr().out.splitlines()
     graphs = len(contract(GEOMETRY))
     assert lines[0] == f"thumbnail in {bundle}"
-    assert f"  size       {1.5 * graphs:.1f} MB in {graphs} files" in lines
-    assert "  input      RGB, 128x128 pixels, 0..255" in lines
-    assert "  memory     2 prompted and 3 recent frames of 32 channels, 6 object pointers" in lines
-    assert "  prompts    up to 5 points on a frame, a box counting as two" in lines
+    assert f"  size      {1.5 * graphs:.1f} MB in {graphs} files" in lines
+    assert "  input     RGB, 128x128 pixels, 0..255" in lines
+    assert "  memory    2 prompted and 3 recent frames of 32 channels, 6 object pointers" in lines
+    assert "  prompts   up to 5 points on a frame, a box counting as two" in lines
     assert "  image_encoder: portable/image_encoder.onnx  (1.5 MB)" in lines
     assert "  licence  Apache-2.0" in lines
     assert "  data     coco, nuclei" in lines

@@ -19,7 +19,7 @@ from small_model import small_config, small_model  # noqa: E402
 
 from etam_onnx import Bundle, VideoPredictor  # noqa: E402
 from etam_onnx.conversion import bundle_writer  # noqa: E402
-from etam_onnx.conversion.bundle_writer import VARIANTS, export_bundle, steps  # noqa: E402
+from etam_onnx.conversion.bundle_writer import DEFAULT_VARIANTS, export_bundle, steps  # noqa: E402
 from etam_onnx.conversion.onnx_graph import OPSET, ExportError  # noqa: E402
 from etam_onnx.conversion.portable import memory_attention as portable_attention  # noqa: E402
 from etam_onnx.conversion.portable import portable_graph  # noqa: E402
@@ -41,7 +41,7 @@ def test_the_bundle_opens_and_says_what_was_exported(small_bundle: Path) -> None
     assert opened.manifest.model == "small-test-model"
     assert opened.manifest.source["config"]["cross_attention"] == "pooled_score_bias"
     assert opened.manifest.card == {"licence": "none"}
-    assert list(opened.manifest.parity) == sorted(VARIANTS)
+    assert list(opened.manifest.parity) == sorted(DEFAULT_VARIANTS)
     for variant, entries in opened.manifest.parity.items():
         measured = {(entry["graph"], entry["port"]) for entry in entries}
         graphs = opened.graphs_of(variant).values()
@@ -52,7 +52,7 @@ def test_the_bundle_opens_and_says_what_was_exported(small_bundle: Path) -> None
 
 def test_edges_and_documentation_are_the_contracts(small_bundle: Path) -> None:
     opened = Bundle.open(small_bundle)
-    for variant in VARIANTS:
+    for variant in DEFAULT_VARIANTS:
         graphs = opened.graphs_of(variant)
         for name, path in opened.graph_paths(variant).items():
             graph = onnx.load(path, load_external_data=False).graph
@@ -75,7 +75,7 @@ def test_wrappers_take_the_ports_in_order() -> None:
 
 
 def test_operator_sets_are_those_that_nodes_use(small_bundle: Path) -> None:
-    for variant in VARIANTS:
+    for variant in DEFAULT_VARIANTS:
         for path in sorted(small_bundle.glob(f"{variant}/*.onnx")):
             model = onnx.load(path, load_external_data=False)
             sets = {entry.domain: entry.version for entry in model.opset_import}
@@ -106,12 +106,12 @@ def test_rules_notice_a_breach() -> None:
 
 def test_the_same_weights_give_the_same_bytes(small_bundle: Path, tmp_path: Path) -> None:
     again, seen = tmp_path / "again", list[str]()
-    export_bundle(small_model(), again, variants=VARIANTS, progress=seen.append)
+    export_bundle(small_model(), again, variants=DEFAULT_VARIANTS, progress=seen.append)
     first, second = (json.loads((path / "manifest.json").read_text()) for path in (small_bundle, again))
     graph_files = {name for name in first["files"] if name.startswith(("portable/", "ort/"))}
     assert len(graph_files) == 7 + 12
     assert {n: first["files"][n] for n in graph_files} == {n: second["files"][n] for n in graph_files}
-    assert len(seen) == steps(small_model(), variants=VARIANTS)
+    assert len(seen) == steps(small_model(), variants=DEFAULT_VARIANTS)
 
 
 def test_files_hold_no_trace_of_where_they_were_made(small_bundle: Path) -> None:
@@ -199,10 +199,10 @@ def test_unused_prompt_slots_equal_absent_ones() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_clip_is_tracked_alike_by_pytorch_and_onnx(kind: str, small_bundles: Callable[[str], Path]) -> None:
-    """`verify` tracks the recorded clip again, from prompts to masks, on every variant."""
+    """`verify` tracks the recorded clip again, from prompts to masks, on the usual variants."""
     outcome = verify(Bundle.open(small_bundles(kind)))
     assert outcome.passed
-    assert set(outcome.clips) == set(VARIANTS)
+    assert set(outcome.clips) == set(DEFAULT_VARIANTS)
     for clip in outcome.clips.values():
         assert clip.agreement == 1 and clip.error < 1e-5  # measured 1.3e-6
         assert clip.answers >= 15
@@ -268,10 +268,10 @@ def test_export_does_not_overwrite(small_bundle: Path, tmp_path: Path) -> None:
 
 def test_unknown_variants_are_refused(tmp_path: Path) -> None:
     for variants, found in ((("portable", "fast"), r"\['fast'\]"), ((), "none")):
-        with pytest.raises(ExportError, match=f"the variants are portable, ort, found {found}"):
+        with pytest.raises(ExportError, match=f"the variants are portable, ort, ort-int8, ort-fp16, found {found}"):
             export_bundle(small_model(), tmp_path / "new", variants=variants)
     with pytest.raises(ValueError, match=r"need at least one memory slot, found \[0, 2\]"):
-        export_bundle(small_model(), tmp_path / "new", variants=VARIANTS, memory_counts=(0, 2))
+        export_bundle(small_model(), tmp_path / "new", variants=DEFAULT_VARIANTS, memory_counts=(0, 2))
     assert list(tmp_path.iterdir()) == []
 
 

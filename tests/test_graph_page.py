@@ -94,7 +94,7 @@ def test_sizes_are_computed_as_the_page_says() -> None:
 
 def manifest(geometry: Geometry = SMALL) -> Manifest:
     constants = Constants((0.5,) * geometry.width, tuple(np.linspace(-1, 1, 16).tolist()), 0.25)
-    return Manifest("fake", geometry, "fp32", constants, {"portable": {}}, files={"a": File("00", 1)})
+    return Manifest("fake", geometry, constants, {"portable": {}}, files={"a": File("00", 1)})
 
 
 def test_every_field_of_the_manifest_is_described() -> None:

@@ -11,8 +11,9 @@ from fake_networks import DOWNSAMPLE, DOWNSAMPLE_BIAS, tiny_geometry
 
 from etam_onnx.graphs.bundle import file_identity
 from etam_onnx.graphs.contract import Graph, Port, contract
-from etam_onnx.graphs.manifest import MANIFEST, ORT, Constants, Manifest
+from etam_onnx.graphs.manifest import MANIFEST, Constants, Manifest
 from etam_onnx.graphs.ort_contract import Deployment, ort_contract
+from etam_onnx.graphs.variants import ORT
 
 GEOMETRY = tiny_geometry(prompted_frames=2)
 GRAPHS = contract(GEOMETRY)
@@ -36,7 +37,6 @@ def write_bundle(root: Path, files: Mapping[str, bytes] | None = None, variant: 
     manifest = Manifest(
         model="tiny",
         geometry=GEOMETRY,
-        precision="fp32",
         constants=Constants((-1.0,) * GEOMETRY.width, DOWNSAMPLE, DOWNSAMPLE_BIAS),
         variants={variant: {name: f"portable/{name}.onnx" for name in GRAPHS}},
         files={name: file_identity(root / name) for name in files},

@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 from ...graphs.contract import Geometry, Port
-from ...graphs.manifest import ORT
 from ...graphs.ort_contract import Deployment, ort_contract
+from ...graphs.variants import ORT
 from ...manifest_of_model import manifest_of
 from ...model import EfficientTAM
 from ...runtime.backend import Handle

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 class EvaluatedModel:
     """A bundle by name or folder; or a checkpoint and the configuration it belongs to.
 
-    device: where it runs.  threads: of one process on the CPU; None: all cores.
+    device: where it runs.  threads: of one process on the CPU; None: all cores.  variant: of the bundle's graphs;
+    None: the best that the device runs.
     """
 
     bundle: str | None
@@ -23,6 +24,7 @@ class EvaluatedModel:
     model: str | None
     device: str
     threads: int | None
+    variant: str | None = None
 
     def identity(self) -> dict[str, str]:
         """What tells this model from another: hashes, not names of files.
@@ -35,7 +37,8 @@ class EvaluatedModel:
 
         if self.checkpoint is None:
             bundle = Bundle.open(self.bundle or "")
-            return {"model": bundle.manifest.model, "manifest_sha256": file_identity(bundle.root / MANIFEST).sha256}
+            known = {"model": bundle.manifest.model, "manifest_sha256": file_identity(bundle.root / MANIFEST).sha256}
+            return known | ({} if self.variant is None else {"variant": self.variant})
         import torch  # noqa: F401  (its absence is said before any process starts)
 
         from ..config import config_named
@@ -51,7 +54,7 @@ class EvaluatedModel:
         from ..runtime.networks import Networks
 
         if self.checkpoint is None:
-            return Networks.open(self.bundle or "", self.device, threads=self.threads)
+            return Networks.open(self.bundle or "", self.device, threads=self.threads, variant=self.variant)
         import torch
 
         from ..model import load_checkpoint
@@ -73,6 +76,7 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
         "--checkpoint", type=Path, metavar="FILE", help="run these weights in PyTorch instead of a bundle"
     )
     model.add_argument("--model", metavar="NAME", help="the configuration the weights belong to, such as etam-nano")
+    model.add_argument("--variant", metavar="NAME", help="of the bundle's graphs (default: the device's best)")
     model.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
     model.add_argument("--threads", type=int, metavar="N", help="threads of each process (default: its share of cores)")
 
@@ -87,11 +91,18 @@ def chosen_model(options: argparse.Namespace) -> EvaluatedModel:
         raise ValueError("name either a BUNDLE or --checkpoint FILE with --model NAME")
     if (options.checkpoint is None) != (options.model is None):
         raise ValueError("--checkpoint FILE and --model NAME belong together")
+    if options.variant is not None and options.bundle is None:
+        raise ValueError("--variant chooses among the graphs of a BUNDLE, and --checkpoint has none")
     for option, value in (("--threads", options.threads), ("--workers", options.workers)):
         if value is not None and value < 1:
             raise ValueError(f"{option} should be at least 1, found {value}")
     return EvaluatedModel(
-        options.bundle, options.checkpoint, options.model, options.device, _threads(options.threads, options.workers)
+        options.bundle,
+        options.checkpoint,
+        options.model,
+        options.device,
+        _threads(options.threads, options.workers),
+        options.variant,
     )
 
 

@@ -6,9 +6,13 @@ import argparse
 import json
 from pathlib import Path
 
+from ..graphs.variants import PORTABLE, PRECISIONS
+
+INT8_PARTS = ("encoder", "memory", "scores")
+"""Keys of `conversion.int8.PARTS`, which may not be installed."""
 EXAMPLES = """examples:
   etam-onnx export --model efficienttam_ti_512x512 --checkpoint efficienttam_ti_512x512.pt -o ti-512
-  etam-onnx export --model efficienttam_ti_1 --checkpoint efficienttam_ti_1.pt -o ti-pooled --prompted-frames 4
+  etam-onnx export --model efficienttam_ti_1 --checkpoint efficienttam_ti_1.pt -o ti-pooled --precision fp32 int8
 """
 
 
@@ -33,7 +37,23 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         type=int,
         nargs="+",
         metavar="N",
-        help="memories held by the memory-attention graphs of the variant ort (default: 1, 2, 4, 7 and everything)",
+        help="memories held by the memory-attention graphs for ONNX Runtime (default: 1, 2, 4, 7 and everything)",
+    )
+    parser.add_argument(
+        "--precision",
+        nargs="+",
+        choices=sorted(PRECISIONS, reverse=True),
+        default=["fp32"],
+        help="of the graphs for ONNX Runtime, one or several: fp32, int8 for CPUs, fp16 for CUDA (default: fp32); "
+        "the portable graphs are fp32",
+    )
+    parser.add_argument(
+        "--int8-parts",
+        nargs="+",
+        choices=INT8_PARTS,
+        default=list(INT8_PARTS),
+        metavar="PART",
+        help=f"what int8 puts into integers, of {', '.join(INT8_PARTS)} (default: all of them)",
     )
     parser.add_argument("--card", type=Path, metavar="JSON", help="licence, data and limits of the weights")
     parser.add_argument("--no-vectors", action="store_true", help="leave out the test vectors that verify needs")
@@ -58,9 +78,11 @@ def run(options: argparse.Namespace) -> int:
         raise ImportError(f"export needs {error.name}: pip install 'etam-onnx[convert]'") from error
     from ..graphs.bundle import file_identity
 
+    variants = (PORTABLE, *(PRECISIONS[precision] for precision in PRECISIONS if precision in options.precision))
     model = load_checkpoint(options.model, options.checkpoint, image_size=options.image_size)
     source = {"checkpoint_sha256": file_identity(options.checkpoint).sha256}
-    with tqdm(total=steps(model, options.prompted_frames, options.memory_counts), unit="step", leave=False) as bar:
+    total = steps(model, options.prompted_frames, options.memory_counts, variants)
+    with tqdm(total=total, unit="step", leave=False) as bar:
 
         def progress(step: str) -> None:
             bar.set_description(step)
@@ -70,18 +92,21 @@ def run(options: argparse.Namespace) -> int:
             model,
             options.output,
             prompted_frames=options.prompted_frames,
+            variants=variants,
             memory_counts=options.memory_counts,
+            int8_parts=options.int8_parts,
             source=source,
             card=card,
             vectors=not options.no_vectors,
             overwrite=options.overwrite,
             progress=progress,
         )
-    worst = max(entry["error"] for entries in manifest.parity.values() for entry in entries)
-    graphs = sum(len(files) for files in manifest.variants.values())
+    worst = {v: max(entry["error"] for entry in entries) for v, entries in manifest.parity.items()}
+    errors = ", ".join(f"{variant} {error:.1e}" for variant, error in worst.items())
+    graphs = len({path for files in manifest.variants.values() for path in files.values()})
     size = sum(file.size for name, file in manifest.files.items() if not name.startswith("vectors/"))
     print(
-        f"{options.output}: {graphs} graphs in {len(manifest.variants)} variants, {size / 1e6:.1f} MB, "
-        f"largest error against PyTorch {worst:.1e}"
+        f"{options.output}: {graphs} graphs for {len(manifest.variants)} variants, {size / 1e6:.1f} MB, "
+        f"largest errors against PyTorch: {errors}"
     )
     return 0

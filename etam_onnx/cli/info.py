@@ -6,6 +6,8 @@ import argparse
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ..graphs.variants import precision_of
+
 if TYPE_CHECKING:
     from ..graphs.bundle import Bundle
     from ..graphs.contract import Port
@@ -50,7 +52,6 @@ def described(bundle: Bundle) -> Iterator[str]:
     yield f"{manifest.model} in {bundle.root}"
     yield from _rows(
         {
-            "precision": manifest.precision,
             "size": f"{megabytes(total)} in {len(manifest.files)} files",
             "input": f"RGB, {sizes.image_size}x{sizes.image_size} pixels, 0..255",
             "features": f"{sizes.grid}x{sizes.grid} cells of {sizes.width} channels",
@@ -61,7 +62,7 @@ def described(bundle: Bundle) -> Iterator[str]:
         }
     )
     for variant, files in sorted(manifest.variants.items()):
-        yield f"variant {variant}"
+        yield f"variant {variant} ({precision_of(variant)})"
         for graph, path in files.items():
             size = f"  ({megabytes(manifest.files[path].size)})" if path in manifest.files else ""
             yield f"  {graph}: {path}{size}"
