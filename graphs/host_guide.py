@@ -73,73 +73,73 @@ ATTEND = Step(
 )
 CHOOSE = "Choose a mask and gate it (see Answer)."
 
-SITUATIONS = (
-    Situation(
-        "First prompted frame: points or a box",
-        "The object has not been tracked on this frame yet, or no prompted frame of it is remembered.  Prompting "
-        "again, while neither has changed, does the same with the new points.",
-        (ENCODE, _decode(WITHOUT_MEMORY, PROMPT, EARLIER, EARLIER_USED, CHOOSE)),
-    ),
-    Situation(
-        "First prompted frame: a mask",
-        "Also on a frame on which the object was tracked: a mask is taken as it is, memories are not read.",
-        (
-            ENCODE,
-            _decode(
-                RAW,
-                NO_PROMPT,
-                "the mask, downsampled by the host (see Mask prompts)",
-                "1",
-                "Only `presence` and row 0 of `mask_pointers` are used; the mask is the answer (see Mask prompts).",
-            ),
-        ),
-    ),
-    Situation(
-        "Tracked frame",
-        "The object has a remembered prompted frame, and this one is none: there the remembered answer stays.",
-        (ENCODE, ATTEND, _decode("`fused`", NO_PROMPT, "zeros", "0", CHOOSE)),
-    ),
-    Situation(
-        "Correction: points or a box on a tracked frame",
-        "Tracking has passed this frame before, be it that the object was tracked there or that it was prompted.  The "
-        "memories are those recalled for this frame in the direction in which it was passed last.",
-        (ENCODE, ATTEND, _decode("`fused`", PROMPT, EARLIER, EARLIER_USED, CHOOSE)),
-    ),
-    Situation(
-        "End of a frame: its memory",
-        "For each object with an answer, present or absent.  On a tracked frame right after the answer; on a prompted "
-        "frame once its prompts are final, before the first frame that is tracked with it.  A streaming host does both "
-        "when the next frame arrives.",
-        (
-            Step(
-                "memory_encoder",
-                {
-                    "features": RAW,
-                    "mask_logits": "the answer's low-resolution logits; on a prompted frame after hole filling, "
-                    "on a tracked frame before it",
-                    "binarize": "1 on a prompted or corrected frame, 0 on a tracked one",
-                },
-                "Store `memory` with the answer's object pointer under the frame's number (see Memory).  The graph "
-                "itself upsamples the logits to the input size, thresholds them or takes their sigmoid, and scales.",
-            ),
-        ),
-    ),
-    Situation(
-        "Single image",
-        "An image that is no part of a video: no memory, no presence gate.",
-        (
-            replace(ENCODE, inputs={"image": "the image, resized to the square (`preprocessing.image_filter`)"}),
-            _decode(
-                WITHOUT_MEMORY,
-                f"{PROMPT}; without points and box all slots are unused, there is no padding point either",
-                "low-resolution logits of an earlier answer, if the user passes them; else zeros",
-                "1 if there are such logits, else 0",
-                f"Three masks: 1 to {MASKS - 1} with their `iou`.  One mask: as for two or more points (see Answer).  "
-                f"Low-resolution logits are handed out clamped to +-{LIMIT}.",
-            ),
+FIRST_POINTS = Situation(
+    "First prompted frame: points or a box",
+    "The object has not been tracked on this frame yet, or no prompted frame of it is remembered.  Prompting "
+    "again, while neither has changed, does the same with the new points.",
+    (ENCODE, _decode(WITHOUT_MEMORY, PROMPT, EARLIER, EARLIER_USED, CHOOSE)),
+)
+FIRST_MASK = Situation(
+    "First prompted frame: a mask",
+    "Also on a frame on which the object was tracked: a mask is taken as it is, memories are not read.",
+    (
+        ENCODE,
+        _decode(
+            RAW,
+            NO_PROMPT,
+            "the mask, downsampled by the host (see Mask prompts)",
+            "1",
+            "Only `presence` and row 0 of `mask_pointers` are used; the mask is the answer (see Mask prompts).",
         ),
     ),
 )
+TRACKED = Situation(
+    "Tracked frame",
+    "The object has a remembered prompted frame, and this one is none: there the remembered answer stays.",
+    (ENCODE, ATTEND, _decode("`fused`", NO_PROMPT, "zeros", "0", CHOOSE)),
+)
+CORRECTION = Situation(
+    "Correction: points or a box on a tracked frame",
+    "Tracking has passed this frame before, be it that the object was tracked there or that it was prompted.  The "
+    "memories are those recalled for this frame in the direction in which it was passed last.",
+    (ENCODE, ATTEND, _decode("`fused`", PROMPT, EARLIER, EARLIER_USED, CHOOSE)),
+)
+REMEMBER = Situation(
+    "End of a frame: its memory",
+    "For each object with an answer, present or absent.  On a tracked frame right after the answer; on a prompted "
+    "frame once its prompts are final, before the first frame that is tracked with it.  A streaming host does both "
+    "when the next frame arrives.",
+    (
+        Step(
+            "memory_encoder",
+            {
+                "features": RAW,
+                "mask_logits": "the answer's low-resolution logits; on a prompted frame after hole filling, "
+                "on a tracked frame before it",
+                "binarize": "1 on a prompted or corrected frame, 0 on a tracked one",
+            },
+            "Store `memory` with the answer's object pointer under the frame's number (see Memory).  The graph "
+            "itself upsamples the logits to the input size, thresholds them or takes their sigmoid, and scales.",
+        ),
+    ),
+)
+IMAGE = Situation(
+    "Single image",
+    "An image that is no part of a video: no memory, no presence gate.",
+    (
+        replace(ENCODE, inputs={"image": "the image, resized to the square (`preprocessing.image_filter`)"}),
+        _decode(
+            WITHOUT_MEMORY,
+            f"{PROMPT}; without points and box all slots are unused, there is no padding point either",
+            "low-resolution logits of an earlier answer, if the user passes them; else zeros",
+            "1 if there are such logits, else 0",
+            f"Three masks: 1 to {MASKS - 1} with their `iou`.  One mask: as for two or more points (see Answer).  "
+            f"Low-resolution logits are handed out clamped to +-{LIMIT}.",
+        ),
+    ),
+)
+SITUATIONS = (FIRST_POINTS, FIRST_MASK, TRACKED, CORRECTION, REMEMBER, IMAGE)
+"""In the order of the page."""
 
 WHO = (
     ("decodes, turns upright, orders RGB", "host", "uint8"),

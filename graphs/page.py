@@ -13,11 +13,14 @@ from dataclasses import fields
 from itertools import groupby
 from pathlib import Path
 
-from . import files_guide, host_guide
+from . import files_guide, host_guide, ort_guide
 from .contract import Geometry, Graph, Port, contract
 from .files_guide import described
+from .host_guide import Situation
 from .manifest import MANIFEST, Constants, File, Preprocessing, Rules
-from .symbols import derived_sizes, field_names, formula, symbolic
+from .ort_contract import Deployment, ort_contract
+from .symbols import derived_sizes, field_names, formula, symbolic, symbolic_deployment
+from .variants import ORT, PORTABLE, VARIANTS
 from .vectors import FOLDER
 
 EXAMPLE_NAME = "etam-nano"
@@ -32,11 +35,27 @@ EXAMPLE = Geometry(
     prompt_slots=16,
 )
 """The geometry whose numbers the page shows beside the formulas."""
+EXAMPLE_DEPLOYMENT = Deployment(layers=2, pool=2, memory_counts=(1, 7, 14))
+"""The deployment that goes with it."""
 
 
-def page(geometry: Geometry = EXAMPLE, name: str = EXAMPLE_NAME) -> str:
-    """The text of the page in Markdown, with the numbers of `geometry`, called `name`."""
-    parts = (_opening(name), _sizes(geometry, name), _graphs(geometry, name), _host(), _manifest(), _vectors())
+_PORTS = {PORTABLE: "Graphs", ORT: "Graphs for ONNX Runtime"}
+"""Title of the section with the ports of each kind of edges."""
+
+
+def page(geometry: Geometry = EXAMPLE, name: str = EXAMPLE_NAME, deployment: Deployment = EXAMPLE_DEPLOYMENT) -> str:
+    """The text of the page in Markdown, with the numbers of `geometry` and `deployment`, called `name`."""
+    parts = (
+        _opening(name),
+        _variants(),
+        _sizes(geometry, name),
+        _graphs(geometry, name),
+        _host(),
+        _ort_graphs(geometry, name, deployment),
+        _ort_host(),
+        _manifest(),
+        _vectors(),
+    )
     return "\n\n".join("\n".join(part) for part in parts) + "\n"
 
 
@@ -59,7 +78,17 @@ def _opening(name: str) -> Iterator[str]:
     yield ""
     yield "For whoever runs a bundle without this package: what each graph takes and gives, what the host does between"
     yield f"them, and what the other files say.  Numbers are those of `{name}`; a bundle's own are in its `{MANIFEST}`."
-    yield "The variant described is `portable`."
+
+
+def _variants() -> Iterator[str]:
+    yield "## Variants"
+    yield ""
+    yield "A bundle has its graphs in one variant or several; files that two variants share are there once."
+    yield ""
+    yield from table(
+        ("variant", "ports", "precision", "for"),
+        ((_code(v.name), _PORTS[v.edges], v.precision, v.doc) for v in VARIANTS.values()),
+    )
 
 
 def _sizes(geometry: Geometry, name: str) -> Iterator[str]:
@@ -83,7 +112,11 @@ def _graphs(geometry: Geometry, name: str) -> Iterator[str]:
     yield "All tensors are in C order and all shapes are static.  *host*: small, written or read by the host."
     yield "*device*: passed from graph to graph, may stay where it was computed.  An output is within tolerance if"
     yield "max|a - b| / max(max|b|, unit) is; a is what was found, b what PyTorch computes."
-    for graph in contract(symbolic(geometry)).values():
+    yield from _listed(contract(symbolic(geometry)).values(), name)
+
+
+def _listed(graphs: Iterable[Graph], name: str) -> Iterator[str]:
+    for graph in graphs:
         yield ""
         yield f"### {graph.name}"
         yield ""
@@ -91,6 +124,17 @@ def _graphs(geometry: Geometry, name: str) -> Iterator[str]:
         yield ""
         head = ("", "port", "shape", name, "type", "where", "unit", "meaning")
         yield from table(head, _ports(graph))
+
+
+def _ort_graphs(geometry: Geometry, name: str, deployment: Deployment) -> Iterator[str]:
+    yield f"## {_PORTS[ORT]}"
+    yield ""
+    yield "The same functions, cut where ONNX Runtime is fastest: features between graphs are row-major tokens, what"
+    yield "does not depend on memory is computed once per frame for all objects, what memory attention reads of a memory"
+    yield "once when it is written, and tracked frames have a decoder of their own.  `layers` of memory attention, the"
+    yield "side `pool` of its windows and the numbers in the graphs' names are those of the manifest's `deployment`; in"
+    yield f"`{name}` {deployment.layers}, {deployment.pool} and {', '.join(map(str, deployment.memory_counts))}."
+    yield from _listed(ort_contract(symbolic(geometry), symbolic_deployment(deployment)).values(), name)
 
 
 def _ports(graph: Graph) -> Iterator[tuple[object, ...]]:
@@ -117,12 +161,7 @@ def _host() -> Iterator[str]:
         yield f"### {situation.title}"
         yield ""
         yield situation.when
-        for number, step in enumerate(situation.steps, 1):
-            yield ""
-            yield f"{number}. `{step.graph}`.  {step.then}"
-            yield ""
-            for port, value in step.inputs.items():
-                yield f"   - `{port}`: {value}"
+        yield from _steps(situation)
     for title, text in (
         ("Points", guide.POINTS),
         ("Answer", guide.ANSWER),
@@ -134,6 +173,25 @@ def _host() -> Iterator[str]:
         if title == "Points":
             yield ""
             yield from table(("column of `point_label`", "label", "meaning"), guide.POINT_LABELS)
+
+
+def _steps(situation: Situation) -> Iterator[str]:
+    for number, step in enumerate(situation.steps, 1):
+        yield ""
+        yield f"{number}. `{step.graph}`.  {step.then}"
+        yield ""
+        for port, value in step.inputs.items():
+            yield f"   - `{port}`: {value}"
+
+
+def _ort_host() -> Iterator[str]:
+    yield "## What a host does per frame with the graphs for ONNX Runtime"
+    yield ""
+    yield "Situations and rules are those above; the graphs that run and what they are given are these."
+    for situation in ort_guide.SITUATIONS:
+        yield ""
+        yield f"### {situation.title}, for ONNX Runtime"
+        yield from _steps(situation)
 
 
 def _manifest() -> Iterator[str]:

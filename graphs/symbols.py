@@ -6,10 +6,11 @@ ones that are executed, not a second copy of them.  Standard library only.
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 from .contract import Geometry
+from .ort_contract import Deployment
 
 
 class Symbol(int):
@@ -33,6 +34,9 @@ class Symbol(int):
 
     def __rmul__(self, other: int) -> Symbol:
         return Symbol(int(other) * int(self), f"{_factor(other)} * {_factor(self)}")
+
+    def __pow__(self, power: int) -> Symbol:  # type: ignore[override]
+        return Symbol(int(self) ** power, f"{_factor(self)}**{power}")
 
     def __floordiv__(self, other: int) -> Symbol:
         return Symbol(int(self) // int(other), f"{_factor(self)} / {_factor(other)}")
@@ -59,6 +63,12 @@ class SymbolicGeometry(Geometry):
 def symbolic(geometry: Geometry) -> SymbolicGeometry:
     """The same sizes with names."""
     return SymbolicGeometry(**geometry.as_dict())
+
+
+def symbolic_deployment(deployment: Deployment) -> Deployment:
+    """The same sizes with names; memory counts stay numbers."""
+    named = {name: Symbol(getattr(deployment, name), name) for name in ("layers", "pool")}
+    return replace(deployment, **named)
 
 
 def derived_sizes(geometry: Geometry) -> dict[str, tuple[str, str, str]]:

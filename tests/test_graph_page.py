@@ -5,28 +5,32 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from etam_onnx import ImagePredictor, Tracker, VideoPredictor
+from etam_onnx import Bundle, ImagePredictor, Tracker, VideoPredictor
 from etam_onnx.config import CONFIGS
+from etam_onnx.conversion.ort.deployment import deployment_of
 from etam_onnx.conversion.scenario import record
 from etam_onnx.conversion.vectors import write_vectors
-from etam_onnx.graphs import files_guide, host_guide, page
+from etam_onnx.graphs import files_guide, host_guide, ort_guide, page
 from etam_onnx.graphs.contract import LABELS, Geometry, Graph, contract
-from etam_onnx.graphs.host_guide import MEMORY_ATTENTION, SITUATIONS, Situation, Step
+from etam_onnx.graphs.host_guide import MEMORY_ATTENTION, Situation, Step
 from etam_onnx.graphs.manifest import Constants, File, Manifest
+from etam_onnx.graphs.ort_contract import Deployment, ort_contract
 from etam_onnx.graphs.symbols import derived_sizes
+from etam_onnx.graphs.variants import ORT, PORTABLE, VARIANTS
 from etam_onnx.graphs.vectors import INDEX, ITEM_SIZE, TENSORS
 from etam_onnx.manifest_of_model import geometry_of
 from etam_onnx.runtime.networks import Networks
 
 SMALL = Geometry(64, 16, 8, 4, 3, 5, 2, 6)
 FRAMES = [np.full((40, 60, 3), number, np.uint8) for number in range(8)]
-POINTS, MASK, TRACKED, CORRECTION, MEMORY, IMAGE = SITUATIONS
+GUIDES = {PORTABLE: host_guide.SITUATIONS, ORT: ort_guide.SITUATIONS}
 
 
 def test_the_page_in_the_repository_is_current(repository: Path) -> None:
@@ -46,7 +50,19 @@ def test_the_module_writes_or_prints_the_page(tmp_path: Path, capsys: pytest.Cap
 
 
 def test_the_numbers_are_those_of_the_named_model() -> None:
-    assert geometry_of(CONFIGS[page.EXAMPLE_NAME]) == page.EXAMPLE
+    config = CONFIGS[page.EXAMPLE_NAME]
+    assert geometry_of(config) == page.EXAMPLE
+    assert deployment_of(config, page.EXAMPLE, page.EXAMPLE_DEPLOYMENT.memory_counts) == page.EXAMPLE_DEPLOYMENT
+    assert Bundle.open(page.EXAMPLE_NAME).manifest.deployment == page.EXAMPLE_DEPLOYMENT
+
+
+def test_every_variant_is_listed() -> None:
+    section = page.page().split("\n## Variants\n")[1].split("\n## ")[0]
+    listed = {cells[0].strip("| `"): cells for cells in rows(section, 4)}
+    assert set(listed) == set(VARIANTS)
+    for name, (_, ports, precision, meaning) in listed.items():
+        assert f"\n## {ports}\n" in page.page()
+        assert (precision, meaning.rstrip(" |")) == (VARIANTS[name].precision, VARIANTS[name].doc)
 
 
 def rows(text: str, columns: int) -> Iterator[list[str]]:
@@ -63,16 +79,25 @@ def test_every_port_is_listed_with_a_formula_that_gives_its_shape(geometry: Geom
         name: int(number) for name, (_, number, _) in derived_sizes(geometry).items() if "," not in number
     }
     assert sizes["grid"] == geometry.grid and sizes["pointer_slots"] == geometry.pointer_slots
-    text = page.page(geometry, "a model")
-    for name, graph in contract(geometry).items():
-        section = text.split(f"\n### {name}\n")[1].split("\n### ")[0]
+    deployment = Deployment(3, 2, (1, 3, geometry.prompted_frames + geometry.recent_memories))
+    text = page.page(geometry, "a model", deployment)
+    check_ports(text.split("\n## Graphs\n")[1], contract(geometry), sizes)
+    sizes |= {"layers": deployment.layers, "pool": deployment.pool}
+    check_ports(text.split("\n## Graphs for ONNX Runtime\n")[1], ort_contract(geometry, deployment), sizes)
+
+
+def check_ports(text: str, graphs: dict[str, Graph], sizes: dict[str, int]) -> None:
+    """Formulas and meanings of a section's tables are the contract's."""
+    for name, graph in graphs.items():
+        section = text.split(f"\n### {name}\n")[1].split("\n### ")[0].split("\n## ")[0]
         listed = {}
         for side, label, formulas, numbers, dtype, where, unit, meaning in rows(section, 8):
             shape = tuple(eval(formulas, {}, sizes))
             assert shape == tuple(json.loads(numbers))
             first, *last = re.findall("`(.*?)`", label)
-            between = range(int(first[-2:]), int(last[0][-2:]) + 1) if last else ()
-            for port in [f"memory_{slot:02d}" for slot in between] or [first]:
+            names = [port.name for port in (graph.inputs if side == "in" else graph.outputs)]
+            between = names[names.index(first) : names.index(last[0]) + 1] if last else [first]
+            for port in between:
                 listed[side, port] = (shape, dtype, where == "host", float(unit or 0), meaning)
         assert listed == {
             (side, port.name): (port.shape, port.dtype, port.host, port.unit, port.doc)
@@ -125,13 +150,14 @@ def test_every_field_of_the_manifest_is_described() -> None:
 class Recorded:
     """Networks of the contract's shapes with arbitrary numbers, and a log of what they were asked."""
 
-    def __init__(self, geometry: Geometry = SMALL) -> None:
+    def __init__(self, variant: str = PORTABLE) -> None:
         self.log: list[tuple[str, dict[str, Any]]] = []
         self.made: dict[int, str] = {}
         self.kept: list[np.ndarray] = []
         self.rng = np.random.default_rng(1)
-        runners = {name: self._runner(graph) for name, graph in contract(geometry).items()}
-        self.networks = Networks(manifest(geometry), runners)
+        deployed = replace(manifest(), deployment=Deployment(2, 2, (1, 4, 5)))
+        runners = {name: self._runner(graph) for name, graph in deployed.graphs_of(variant).items()}
+        self.networks = Networks(deployed, runners, variant=variant)
 
     def _runner(self, graph: Graph) -> Any:
         def run(**inputs: np.ndarray) -> dict[str, np.ndarray]:
@@ -161,9 +187,12 @@ class Recorded:
 
     def check_inputs(self, step: Step, inputs: dict[str, Any]) -> None:
         listed = {name: text for name, text in step.inputs.items() if "," not in name}
-        assert set(listed) == {name for name in inputs if not re.fullmatch(r"memory_\d\d", name)}
-        if "features" in inputs:
-            assert self.made[id(inputs["features"])] == re.findall("`(.*?)`", listed["features"])[0]
+        assert set(listed) == {name for name in inputs if not re.fullmatch(r"(memory|keys)_\d\d", name)}
+        for port in ("features", "started", "query", "memory"):
+            if port in inputs:
+                assert self.made[id(inputs[port])] == re.findall("`(.*?)`", listed[port])[0]
+        if "without_memory" in inputs:
+            assert inputs["without_memory"] == float(listed["without_memory"])
         if "mask_used" in inputs and len(listed["mask_used"]) == 1:
             assert inputs["mask_used"] == float(listed["mask_used"])
         if "points" in inputs:
@@ -173,7 +202,10 @@ class Recorded:
             assert not inputs["points"][0][len(kinds) - 1 :].any()
         if step.graph == MEMORY_ATTENTION:
             memories = [self.made[id(value)] for name, value in inputs.items() if re.fullmatch(r"memory_\d\d", name)]
-            assert set(memories) == {"memory"}
+            keys = [self.made[id(value)] for name, value in inputs.items() if re.fullmatch(r"keys_\d\d", name)]
+            read = "pooled" if keys else "memory"
+            assert set(memories) == {read} and (len(keys), set(keys)) in ((len(memories), {"keys"}), (0, set()))
+            assert "started" in inputs or not keys
             assert set(inputs["memory_row"].sum(1)) <= {0, 1}
             assert not inputs["pointers"][inputs["pointer_used"][:, 0] == 0].any()
 
@@ -181,52 +213,60 @@ class Recorded:
 CLICKS = {"points": [(20, 20), (50, 10)], "labels": [1, 0]}
 
 
-def test_a_whole_video_takes_the_steps_of_the_page() -> None:
-    recorded = Recorded()
+@pytest.mark.parametrize(("variant", "situations"), GUIDES.items())
+def test_a_whole_video_takes_the_steps_of_the_page(variant: str, situations: tuple[Situation, ...]) -> None:
+    points, mask, tracked, correction, memory, _ = situations
+    recorded = Recorded(variant)
     predictor = VideoPredictor(recorded.networks)
     state = predictor.init_state(FRAMES)
     predictor.add_new_points_or_box(state, 0, 1, **CLICKS)
-    recorded.check(POINTS)
+    recorded.check(points)
     list(predictor.propagate_in_video(state, max_frame_num_to_track=5))
     log = list(recorded.log)
-    recorded.check(MEMORY, *[TRACKED, MEMORY] * 5)
+    recorded.check(memory, *[tracked, memory] * 5)
     assert [inputs["binarize"].item() for name, inputs in log if name == "memory_encoder"] == [1, 0, 0, 0, 0, 0]
-    assert [name for name, _ in log if "attention" in name] == [f"memory_attention_{n}" for n in (1, 4, 4, 4, 4)]
+    assert [name for name, _ in log if name.startswith("memory_attention")] == [
+        f"memory_attention_{n}" for n in (1, 4, 4, 4, 4)
+    ]
 
     low_res = state.objects[1].output(1).low_res.copy()
     predictor.add_new_points_or_box(state, 1, 1, **CLICKS)
     ((_, inputs),) = [entry for entry in recorded.log if entry[0] == "mask_decoder"]
     assert inputs["mask_used"] == 1 and np.array_equal(inputs["mask_input"][0, 0], np.clip(low_res, -32, 32))
-    recorded.check(CORRECTION)
+    recorded.check(correction)
     # The features of the frame are kept, so the encoder does not run again.
     predictor.add_new_mask(state, 1, 1, np.ones((40, 60), bool))
-    recorded.check(Situation("", "", MASK.steps[1:]))
+    recorded.check(Situation("", "", mask.steps[1:]))
     list(predictor.propagate_in_video(state, start_frame_idx=1, max_frame_num_to_track=0))
-    ((name, inputs),) = recorded.take()
+    (name, inputs), *_ = recorded.log
     assert name == "memory_encoder" and inputs["binarize"] == 1
+    recorded.check(memory)
 
 
-def test_a_stream_takes_the_steps_of_the_page() -> None:
-    recorded = Recorded()
+@pytest.mark.parametrize(("variant", "situations"), GUIDES.items())
+def test_a_stream_takes_the_steps_of_the_page(variant: str, situations: tuple[Situation, ...]) -> None:
+    _, mask, tracked, correction, memory, _ = situations
+    recorded = Recorded(variant)
     tracker = Tracker(recorded.networks)
     tracker.step(FRAMES[0])
     tracker.prompt(1, mask=np.ones((40, 60), bool))
-    recorded.check(MASK)
+    recorded.check(mask)
     tracker.step(FRAMES[1])
-    log = recorded.take()
     # The encoder sees the new frame before the memory of the last one is written.
-    assert [name for name, _ in log] == ["image_encoder", "memory_encoder", "memory_attention_1", "mask_decoder"]
-    assert log[1][1]["binarize"] == 1
+    assert recorded.log[1][1]["binarize"] == 1
+    recorded.check(Situation("", "", (tracked.steps[0], *memory.steps, *tracked.steps[1:])))
     tracker.prompt(1, **CLICKS)
-    recorded.check(Situation("", "", CORRECTION.steps[1:]))
+    started = [step for step in correction.steps[1:] if step.graph != "frame_attention"]
+    recorded.check(Situation("", "", tuple(started)))
 
 
-def test_a_single_image_takes_the_steps_of_the_page() -> None:
-    recorded = Recorded()
+@pytest.mark.parametrize(("variant", "situations"), GUIDES.items())
+def test_a_single_image_takes_the_steps_of_the_page(variant: str, situations: tuple[Situation, ...]) -> None:
+    recorded = Recorded(variant)
     predictor = ImagePredictor(recorded.networks)
     predictor.set_image(FRAMES[0])
     predictor.predict(CLICKS["points"], CLICKS["labels"])
-    recorded.check(IMAGE)
+    recorded.check(situations[-1])
     predictor.predict(mask_input=np.zeros((16, 16)))
     ((_, inputs),) = recorded.take()
     assert not inputs["point_label"].any() and inputs["mask_used"] == 1
