@@ -15,8 +15,8 @@ MANIFEST_FIELDS = {
     "geometry": "the given sizes, see Sizes",
     "constants": "learned numbers that the host needs",
     "variants": "for each variant, see Variants, the file of every graph, relative to the bundle, with forward slashes",
-    "deployment": "what the edges of the variant `ort` need besides the geometry: `layers` of memory attention, side "
-    "`pool` of its windows, `memory_counts` of its graphs; null without that variant",
+    "deployment": "what the ports for ONNX Runtime need besides the geometry: `layers` of memory attention, side "
+    "`pool` of its windows, `memory_counts` of its graphs; null without such a variant",
     "files": "identity of every file but `manifest.json`, external data and vectors included",
     "parity": "for each variant the error of every output measured at export: graph, port, calls, error, tolerance",
     "source": "where the weights come from: the configuration and, if known, the checkpoint's SHA-256",

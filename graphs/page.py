@@ -129,10 +129,10 @@ def _listed(graphs: Iterable[Graph], name: str) -> Iterator[str]:
 def _ort_graphs(geometry: Geometry, name: str, deployment: Deployment) -> Iterator[str]:
     yield f"## {_PORTS[ORT]}"
     yield ""
-    yield "The same functions, cut where ONNX Runtime is fastest: features between graphs are row-major tokens, what"
-    yield "does not depend on memory is computed once per frame for all objects, what memory attention reads of a memory"
-    yield "once when it is written, and tracked frames have a decoder of their own.  `layers` of memory attention, the"
-    yield "side `pool` of its windows and the numbers in the graphs' names are those of the manifest's `deployment`; in"
+    yield "The same functions, cut where ONNX Runtime is fastest.  Features between graphs are row-major tokens.  What"
+    yield "does not depend on memory is computed once per frame for all objects; what memory attention reads of a"
+    yield "memory, once when it is written.  Tracked frames have a decoder of their own.  `layers` of memory attention,"
+    yield "side `pool` of its windows, and the numbers in the graphs' names: the manifest's `deployment` has them,"
     yield f"`{name}` {deployment.layers}, {deployment.pool} and {', '.join(map(str, deployment.memory_counts))}."
     yield from _listed(ort_contract(symbolic(geometry), symbolic_deployment(deployment)).values(), name)
 
