@@ -65,6 +65,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     model = parser.add_argument_group("model")
     model.add_argument("--model", default="etam-nano", metavar="NAME_OR_DIR", help="a bundle (default: etam-nano)")
     model.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
+    model.add_argument("--variant", metavar="NAME", help="of the bundle's graphs (default: the device's best)")
     parser.set_defaults(run=run)
 
 
@@ -127,7 +128,7 @@ def load_predictor(options: argparse.Namespace) -> Predictor:
     """The predictor that the options ask for."""
     from ..runtime.image_predictor import ImagePredictor
 
-    return ImagePredictor(options.model, device=options.device)
+    return ImagePredictor(options.model, device=options.device, variant=options.variant)
 
 
 def check_outputs(options: argparse.Namespace) -> None:

@@ -71,6 +71,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     model = parser.add_argument_group("model")
     model.add_argument("--model", default="etam-nano", metavar="NAME_OR_DIR", help="a bundle (default: etam-nano)")
     model.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
+    model.add_argument("--variant", metavar="NAME", help="of the bundle's graphs (default: the device's best)")
     model.add_argument(
         "--fill-holes",
         type=int,
@@ -166,6 +167,7 @@ def load_predictor(options: argparse.Namespace) -> Predictor:
     return VideoPredictor(
         options.model,
         device=options.device,
+        variant=options.variant,
         fill_hole_area=options.fill_holes,
         non_overlap_masks=options.non_overlap,
         release_passed_frames=True,
