@@ -67,8 +67,7 @@ def symbolic(geometry: Geometry) -> SymbolicGeometry:
 
 def symbolic_deployment(deployment: Deployment) -> Deployment:
     """The same sizes with names; memory counts stay numbers."""
-    named = {name: Symbol(getattr(deployment, name), name) for name in ("layers", "pool")}
-    return replace(deployment, **named)
+    return replace(deployment, layers=Symbol(deployment.layers, "layers"), pool=Symbol(deployment.pool, "pool"))
 
 
 def derived_sizes(geometry: Geometry) -> dict[str, tuple[str, str, str]]:

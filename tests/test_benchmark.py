@@ -1,9 +1,8 @@
-"""`etam-onnx bench` on the shipped bundle: complete, consistent, in turns; and every request that cannot be served."""
+"""`etam-onnx bench` on the shipped bundle: complete, consistent, in turns."""
 
 from __future__ import annotations
 
 import json
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,17 +12,21 @@ import pytest
 
 pytest.importorskip("onnxruntime")
 pytest.importorskip("torch")
+pytest.importorskip("onnx")
 
 from etam_onnx import Bundle
 from etam_onnx.benchmark import trial
 from etam_onnx.benchmark.clip import drawn_clip
-from etam_onnx.benchmark.contender import Contender, open_networks, packaged_checkpoint
+from etam_onnx.benchmark.contender import Contender, best_variant, open_networks, packaged_checkpoint
 from etam_onnx.benchmark.machine import processor
 from etam_onnx.benchmark.mkl import check_unlockable
 from etam_onnx.benchmark.rounds import measure
 from etam_onnx.benchmark.start_up import start_up
 from etam_onnx.benchmark.worker import Work
-from etam_onnx.cli.main import main
+from etam_onnx.cli.bench import trial_of
+from etam_onnx.cli.main import build_parser, main
+from etam_onnx.conversion.matrix_products import CHAINS
+from etam_onnx.graphs.variants import precision_of
 from etam_onnx.runtime.frames import open_video
 
 APART = 7  # frames of etam-nano with fewer memories than all later ones
@@ -53,14 +56,22 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
     return done
 
 
+VARIANTS = ("ort", "portable")
+
+
 @pytest.fixture(scope="module")
 def compared(tmp_path_factory: pytest.TempPathFactory) -> Bench:
-    """The graphs beside those in PyTorch, and where MKL can be told to take its fast path, once more with that."""
+    """Two variants and their floor beside PyTorch, and where MKL can be told to take its fast path, that once more."""
     options = ["--objects", "1", "--frames", str(FRAMES), "--rounds", "1", "--graphs-only", "--size", "428x240"]
-    options += ["--threads", "1"]
+    options += ["--threads", "1", "--variant", *VARIANTS, "--floor"]
     if can_be_unlocked():
         options.append("--mkl-fast")
     return run_bench(tmp_path_factory.mktemp("compared"), *options, "--against", "torch")
+
+
+def pytorch() -> list[str]:
+    """The contenders in PyTorch of `compared`."""
+    return ["torch", "torch, MKL fast"][: 2 if can_be_unlocked() else 1]
 
 
 def can_be_unlocked() -> bool:
@@ -104,7 +115,12 @@ def test_the_head_says_what_ran_where(bench: Bench) -> None:
     (ours,) = bench.result["contenders"]
     assert ours["facts"]["provider"] == "CPUExecutionProvider"
     assert "CPUExecutionProvider" in ours["facts"]["providers_available"]
-    assert f"variant {ours['facts']['variant']}, " in bench.text
+    best = best_variant(Bundle.open(), "cpu")
+    assert best is not None
+    assert (ours["variant"], ours["precision"]) == (best, precision_of(best))
+    assert f"onnxruntime: variant {best}, {precision_of(best)}; ONNX Runtime " in bench.text
+    assert bench.result["floor"] is None
+    assert "times floor" not in bench.text
     assert ours["threads"] >= 1
 
 
@@ -166,11 +182,13 @@ def test_a_fresh_process_reaches_a_first_mask(bench: Bench) -> None:
 
 def test_graphs_only_takes_turns_by_frame(compared: Bench) -> None:
     names = [entry["name"] for entry in compared.result["contenders"]]
-    assert names == ["onnxruntime", "torch", "torch, MKL fast"][: 3 if can_be_unlocked() else 2]
+    assert names == [*VARIANTS, *pytorch()]
+    assert [entry["variant"] for entry in compared.result["contenders"]] == [*VARIANTS, *[None] * len(pytorch())]
     assert {entry["threads"] for entry in compared.result["contenders"]} == {1}
     assert ", 1 thread; " in compared.text
     turns = compared.result["turns"]
-    assert [(turn["contender"], turn["frames"]) for turn in turns] == [(name, 1) for name in names] * FRAMES
+    everyone = [*names, "matrix products"]
+    assert [(turn["contender"], turn["frames"]) for turn in turns] == [(name, 1) for name in everyone] * FRAMES
     times = [time for turn in turns for time in (turn["begun_s"], turn["ended_s"])]
     assert times == sorted(times)
     assert compared.result["start_up"] == []
@@ -182,27 +200,75 @@ def test_graphs_only_takes_turns_by_frame(compared: Bench) -> None:
 
 
 def test_comparisons_are_those_of_the_numbers(compared: Bench) -> None:
-    ours = compared.run("onnxruntime", 1)
-    assert [ratio["slower"] for ratio in compared.result["ratios"]] == ["torch", "torch, MKL fast"][
-        : 2 if can_be_unlocked() else 1
-    ]
-    for ratio in compared.result["ratios"]:
-        theirs = compared.run(ratio["slower"], 1)
-        assert ratio["frame"] == pytest.approx(theirs["frame"]["median_ms"] / ours["frame"]["median_ms"])
+    pairs = [(theirs, ours) for theirs in pytorch() for ours in VARIANTS]
+    found = compared.result["ratios"]
+    assert [(ratio["time_of"], ratio["by_time_of"]) for ratio in found] == [*pairs, VARIANTS]
+    for ratio in found:
+        one, other = compared.run(ratio["time_of"], 1), compared.run(ratio["by_time_of"], 1)
+        assert ratio["frame"] == pytest.approx(one["frame"]["median_ms"] / other["frame"]["median_ms"])
         assert ratio["frame_by_round"] == pytest.approx([ratio["frame"]])
-        assert f"takes {ratio['frame']:.2f} times as long" in compared.text
+        row = next(
+            line
+            for line in compared.text.splitlines()
+            if line.startswith(f"{ratio['time_of']} / {ratio['by_time_of']} ")
+        )
+        assert row.split("  ")[-1].strip() == f"{ratio['graphs']:.2f}"
+
+
+def test_the_floor_is_the_arithmetic_at_the_speed_of_products(compared: Bench) -> None:
+    (speed,) = compared.result["floor"]["speeds"]
+    assert (speed["objects"], speed["threads"]) == (1, 1)
+    assert speed["gflop_per_s"] == max(speed["gflop_per_s_by_shape"].values()) > 1
+    assert speed["fastest_gflop_per_s"] >= speed["gflop_per_s"]
+    assert f"the floor is at {speed['gflop_per_s']:.1f}, the fastest single call" in compared.text
+    rows = compared.text.splitlines()
+    for variant in VARIANTS:
+        run, counts = compared.run(variant, 1), compared.result["floor"]["counts"][variant]
+        assert set(run["graphs"]) == set(counts)
+        for name, part in run["graphs"].items():
+            assert part["gflop"] == pytest.approx(2e-9 * counts[name]["multiply_adds"])
+            assert part["gflop_in_integers"] == 0
+            assert part["floor_ms"] == pytest.approx(1000 * part["gflop"] / speed["gflop_per_s"])
+            if part["calls"]:
+                assert part["gflop_per_s"] == pytest.approx(1000 * part["gflop"] / part["call_median_ms"])
+                assert part["times_floor"] == pytest.approx(part["call_median_ms"] / part["floor_ms"])
+                row = next(
+                    row
+                    for row in rows
+                    if row.startswith(f"{name} ") and row.split()[2] == f"{part['call_median_ms']:.2f}"
+                )
+                assert row.split()[-3:] == [
+                    f"{part['gflop']:.3f}",
+                    f"{part['gflop_per_s']:.1f}",
+                    f"{part['times_floor']:.2f}",
+                ]
+            else:
+                assert part["gflop_per_s"] is part["times_floor"] is None
+        together = run["graphs_together"]
+        work = sum(part["gflop"] * part["calls_per_frame"] for part in run["graphs"].values())
+        assert together["gflop"] == run["frame"]["gflop"] == pytest.approx(work)
+        assert together["times_floor"] == pytest.approx(together["median_ms"] / together["floor_ms"])
+        assert together["times_floor_by_round"] == pytest.approx([together["times_floor"]])
+        assert together["times_floor"] < run["frame"]["times_floor"]
+    for name in pytorch():
+        assert "gflop" not in compared.run(name, 1)["frame"]
+
+
+def test_without_a_name_the_variant_that_runs_is_counted() -> None:
+    floor = trial_of(build_parser().parse_args(["bench", "--floor"])).floor
+    assert floor is not None
+    assert list(floor.counts) == [best_variant(Bundle.open(), "cpu")]
+    assert [products.name for products in floor.products] == [chain.name for chain in CHAINS]
 
 
 def test_mkl_finds_its_fast_path_where_it_can_be_told_to(compared: Bench) -> None:
-    torch = compared.result["contenders"][1]["facts"]
+    torch = compared.result["contenders"][len(VARIANTS)]["facts"]
     assert f"PyTorch {torch['torch']}" in compared.text
     if torch["mkl"] is not None:
         assert ("on its slow path" in compared.text) == torch["mkl"]["slow"]
     if can_be_unlocked():
-        assert not compared.result["contenders"][2]["facts"]["mkl"]["slow"]
+        assert not compared.result["contenders"][-1]["facts"]["mkl"]["slow"]
         assert "on its fast path" in compared.text
-    else:
-        assert failure(["--against", "torch", "--mkl-fast"]).startswith("--mkl-fast ")
 
 
 def test_whole_rounds_go_forwards_and_backwards(tmp_path: Path) -> None:
@@ -257,72 +323,3 @@ def test_compiled_pytorch_computes_the_same() -> None:
         for compiled in (False, True)
     )
     assert float((eager - compiled).abs().max() / eager.abs().max()) < 1e-5
-
-
-def failure(options: list[str]) -> str:
-    """The one sentence with which a request fails."""
-    lines: list[str] = []
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("builtins.print", lambda *words, **_: lines.append(" ".join(map(str, words))))
-        assert main(["bench", *options]) == 1
-    (line,) = lines
-    assert line.startswith("error: ")
-    return line.removeprefix("error: ")
-
-
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
-        (["no-such-bundle"], "there is no bundle 'no-such-bundle'"),
-        (["--variant", "coreml"], "has no variant 'coreml', it has ["),
-        (["--objects", "0"], "--objects takes numbers of at least 1, found 0"),
-        (["--frames", "0"], "--frames should be at least 1, found 0"),
-        (["--frames", "7"], "--frames should be at least 8: the first 7 have fewer memories"),
-        (["--frames", "109"], "has 108 frames, and --frames asks for 109"),
-        (["--rounds", "-1"], "--rounds should be at least 1, found -1"),
-        (["--threads", "0"], "--threads should be at least 1, found 0"),
-        (["--turn", "0"], "--turn should be at least 1, found 0"),
-        (["--fill-holes", "-1"], "--fill-holes must not be negative, found -1"),
-        (["--size", "853x480"], "--size takes even numbers of at least 64 as in 1920x1080, found '853x480'"),
-        (["--size", "large"], "--size takes even numbers"),
-        (["--size", "854x480", "--video", "x.mp4"], "a --video keeps its own size"),
-        (["--video", "no-such-file.mp4"], "there is no file or folder no-such-file.mp4"),
-        (["--json", "no-such-folder/out.json"], "there is no folder no-such-folder to write out.json into"),
-        (["--json", "."], ". is a folder; name a file to write"),
-        (["--checkpoint", "x.pt"], "--checkpoint is about PyTorch and needs --against torch"),
-        (["--mkl-fast"], "--mkl-fast is about PyTorch and needs --against torch"),
-        (["--compiled"], "--compiled is about PyTorch and needs --against torch"),
-        (["--against", "torch", "--checkpoint", "no.pt"], "there is no checkpoint at no.pt"),
-        (["--against", "torch", "--mkl-fast", "--device", "cuda"], "--mkl-fast is about the CPU"),
-    ],
-)
-def test_bad_requests_are_refused_in_a_sentence_before_any_work(
-    options: list[str], words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert words in failure(options)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_device_that_is_not_there_is_a_sentence() -> None:
-    import onnxruntime
-
-    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
-        pytest.skip("needs a machine without CUDA, and this one has it")
-    assert failure(["--device", "cuda", "--frames", "8"]).startswith("onnxruntime: device 'cuda' needs ")
-
-
-def test_a_run_that_fails_leaves_no_file(tmp_path: Path) -> None:
-    (tmp_path / "w.pt").write_bytes(b"not a checkpoint")
-    options = ["--against", "torch", "--checkpoint", str(tmp_path / "w.pt"), "--json", str(tmp_path / "out.json")]
-    assert "w.pt is not a PyTorch checkpoint" in failure([*options, "--frames", "8", "--rounds", "1"])
-    assert [path.name for path in tmp_path.iterdir()] == ["w.pt"]
-
-
-def test_a_bundle_of_other_weights_asks_for_them(tmp_path: Path) -> None:
-    shutil.copytree(Bundle.open().root, tmp_path / "mine")
-    manifest = json.loads((tmp_path / "mine" / "manifest.json").read_text())
-    manifest["source"]["checkpoint_sha256"] = "0" * 64
-    (tmp_path / "mine" / "manifest.json").write_text(json.dumps(manifest))
-    words = failure([str(tmp_path / "mine"), "--against", "torch"])
-    assert words.endswith("does not come with this installation: name it with --checkpoint FILE")

@@ -1,4 +1,4 @@
-"""The pieces of the benchmark: clock, summaries, clip, what MKL says, processes that fail, results, tables."""
+"""The pieces of the benchmark: clock, summaries, clip, what MKL says, processes, results, tables."""
 
 from __future__ import annotations
 
@@ -6,16 +6,21 @@ import os
 import signal
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+pytest.importorskip("onnxruntime")
+pytest.importorskip("onnx")
+
 from etam_onnx.benchmark import mkl
 from etam_onnx.benchmark.clip import clip_of, drawn_clip
 from etam_onnx.benchmark.contender import Contender
+from etam_onnx.benchmark.floor import Floor, Products, speed_as_json, with_floor
 from etam_onnx.benchmark.machine import cores, machine, processor
-from etam_onnx.benchmark.report import part_table
+from etam_onnx.benchmark.report import floor_table, part_table
 from etam_onnx.benchmark.results import ratios, run_as_json
 from etam_onnx.benchmark.rounds import Measured, Round, WorkerProcess, measure
 from etam_onnx.benchmark.seams import SEAMS, holder
@@ -23,6 +28,7 @@ from etam_onnx.benchmark.statistics import Summary
 from etam_onnx.benchmark.stopwatch import FrameTimes, Stopwatch
 from etam_onnx.benchmark.worker import Work, peak_memory
 from etam_onnx.cli.demo_clip import DemoClip
+from etam_onnx.conversion.matrix_products import Chain
 from etam_onnx.runtime.frames import open_video
 
 # Recorded from oneMKL 2024.2 on an AMD processor, as it is and with its fast path.
@@ -217,6 +223,25 @@ def test_a_process_that_dies_is_reported(tmp_path: Path) -> None:
             worker.ask({"do": "round"})
 
 
+def test_products_take_their_turns_like_the_others(tmp_path: Path) -> None:
+    files = []
+    for chain in (Chain(4, 3, 8, 2), Chain(6, 5, 5, 1)):
+        (tmp_path / f"{chain.name}.onnx").write_bytes(chain.model().SerializeToString())
+        files.append([chain.name, str(tmp_path / f"{chain.name}.onnx")])
+    work = replace(work_on(tmp_path / "no clip"), products=files)
+    pair = [(contender(name=name, backend="products"), work, {}) for name in "ab"]
+    done, turns = measure(pair, rounds=1)
+    assert [(turn.contender, turn.frames) for turn in turns] == [("a", 1), ("b", 1)] * 2
+    for one in done:
+        (round_,) = one.rounds
+        for frame in round_.frames:
+            assert set(frame.parts) == {"(4, 3) x (3, 8)", "(6, 5) x (5, 5)"}
+            assert 0 < sum(frame.parts.values()) <= frame.seconds
+    files[0][1] = str(tmp_path / "none.onnx")
+    with pytest.raises(RuntimeError, match=r"^a: .*none\.onnx cannot be loaded by ONNX Runtime"):
+        measure(pair[:1], rounds=1)
+
+
 def measured(name: str, pace: float) -> Measured:
     """Two rounds of four frames, in which graph `a` runs on all frames and graph `b` on the first ones only."""
 
@@ -229,7 +254,8 @@ def measured(name: str, pace: float) -> Measured:
         Round([frame(pace * seconds, index < 2) for index, seconds in enumerate(four)], FrameTimes(pace * 0.1))
         for four in ((0.8, 0.4, 0.1, 0.2), (0.5, 0.4, 0.1, 0.4))
     ]
-    return Measured(contender(name=name), {"graphs": ["a", "b", "never"]}, rounds, 123_000_000)
+    backend = "torch" if name.startswith("torch") else "onnxruntime"
+    return Measured(contender(name=name, backend=backend), {"graphs": ["a", "b", "never"]}, rounds, 123_000_000)
 
 
 def test_results() -> None:
@@ -257,8 +283,66 @@ def test_results() -> None:
     assert [entry["duration_s"] for entry in later["rounds"]] == pytest.approx([1.5])
     slower = run_as_json(measured("torch", 3), objects=2, apart=2, graphs_only=False)
     (ratio,) = ratios([run, slower])
-    assert (ratio["faster"], ratio["slower"]) == ("onnxruntime", "torch")
+    assert (ratio["time_of"], ratio["by_time_of"]) == ("torch", "onnxruntime")
     assert [ratio["frame"], ratio["graphs"], *ratio["frame_by_round"]] == pytest.approx([3] * 4)
+
+
+def test_every_run_in_pytorch_is_compared_with_every_variant() -> None:
+    paces = {"ort": 2, "ort-int8": 1, "torch": 6, "torch, MKL fast": 3}
+    runs = [
+        run_as_json(measured(name, pace * objects), objects=objects, apart=2, graphs_only=True)
+        for objects in (1, 5)
+        for name, pace in paces.items()
+    ]
+    found = [(ratio["time_of"], ratio["by_time_of"], round(ratio["frame"], 6)) for ratio in ratios(runs)]
+    assert found == 2 * [
+        ("torch", "ort", 3),
+        ("torch", "ort-int8", 6),
+        ("torch, MKL fast", "ort", 1.5),
+        ("torch, MKL fast", "ort-int8", 3),
+        ("ort", "ort-int8", 2),
+    ]
+
+
+def test_the_floor_of_a_run() -> None:
+    """Graph `a` runs twice a frame, 150 ms in all at the median, and graph `b` on no frame that counts."""
+    run = run_as_json(measured("ort-int8", 1), objects=2, apart=2, graphs_only=True)
+    products = Products("wide", 10**9, b""), Products("small", 10**8, b"")
+    rounds = [
+        Round([FrameTimes(1.0, {"wide": wide, "small": 0.01}) for wide in seconds], FrameTimes(0.0))
+        for seconds in ((0.2, 0.4, 0.1), (0.04, 0.05, 0.2))
+    ]
+    counts = {
+        name: {"multiply_adds": count, "in_integers": count // 2, "by_operator": {}}
+        for name, count in (("a", 10**8), ("b", 10**9), ("never", 0))
+    }
+    beside = Measured(contender(name="matrix products", backend="products"), {}, rounds)
+    speed = speed_as_json(Floor(products, {}), beside, objects=2)
+    assert speed["gflop_per_s_by_shape"] == {"wide": pytest.approx(2 / 0.15), "small": pytest.approx(20)}
+    assert speed["gflop_per_s"] == pytest.approx(20)
+    assert speed["gflop_per_s_by_round"] == pytest.approx([20, 40])  # the small ones, then the wide ones in 0.05 s
+    assert speed["fastest_gflop_per_s"] == pytest.approx(50)
+    found = with_floor(run, counts, speed)
+    a, b, never = (found["graphs"][name] for name in ("a", "b", "never"))
+    assert (a["gflop"], a["gflop_in_integers"]) == (pytest.approx(0.2), pytest.approx(0.1))
+    assert (a["floor_ms"], a["times_floor"]) == (pytest.approx(10), pytest.approx(10))  # 100 ms a call
+    assert b["gflop_per_s"] == pytest.approx(2 / 0.09)
+    assert never["gflop_per_s"] is never["times_floor"] is None
+    together, frame = found["graphs_together"], found["frame"]
+    assert (together["gflop"], together["floor_ms"]) == (pytest.approx(0.4), pytest.approx(20))
+    assert together["times_floor"] == pytest.approx(75 / 20)
+    assert together["times_floor_by_round"] == pytest.approx([75 / 20, 125 / 10])
+    assert frame["times_floor"] == pytest.approx(150 / 20)
+    assert found["graphs"]["a"]["median_ms"] == run["graphs"]["a"]["median_ms"]
+    header, _, *rows = part_table(found).splitlines()
+    assert header.endswith("  GFLOP  GFLOP/s  times floor")
+    cells = {row.split("  ")[0]: row.split() for row in rows}
+    assert cells["a"][-3:] == ["0.200", "2.0", "10.00"]
+    assert cells["never"][-3:] == ["0.000", "-", "-"]
+    assert cells["graphs"][-3:] == ["0.400", "5.3", "3.75"]
+    assert cells["frame"][-3:] == ["0.400", "2.7", "7.50"]
+    (row,) = floor_table([found, run]).splitlines()[2:]
+    assert row.split() == ["ort-int8", "2", "0.40", "20.0", "75.0", "5.3", "3.75", "3.75", "to", "12.50", "7.50"]
 
 
 def test_the_table_of_parts() -> None:

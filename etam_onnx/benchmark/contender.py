@@ -1,4 +1,4 @@
-"""What is timed: a bundle on ONNX Runtime, or the model it was made from in PyTorch."""
+"""What is timed: a bundle on ONNX Runtime, the model it was made from in PyTorch, or plain matrix products."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ..graphs.bundle import Bundle, file_identity
 from ..runtime.networks import Networks
+from ..runtime.onnxruntime_backend import OnnxRuntimeBackend
 
 if TYPE_CHECKING:
     from ..model import EfficientTAM
@@ -24,13 +25,14 @@ Precision = Literal["fp32", "bf16"]
 class Contender:
     """One way to run the same work; plain values, so that it can be sent to a process.
 
-    bundle: name or folder.  variant: of the bundle, None for the device's best.  checkpoint: the weights for PyTorch.
+    backend: ``products`` is float32 matrix products in ONNX Runtime, which need neither bundle nor networks.  bundle:
+    name or folder.  variant: of the bundle, None for the device's best.  checkpoint: the weights for PyTorch.
     threads: of one operator on the CPU.  compiled: PyTorch compiles the parts of the model.  precision: of PyTorch's
-    matrix products.  mkl_fast: MKL is told to take its fast path.
+    matrix products; that of ONNX Runtime is the variant's.  mkl_fast: MKL is told to take its fast path.
     """
 
     name: str
-    backend: Literal["onnxruntime", "torch"]
+    backend: Literal["onnxruntime", "torch", "products"]
     bundle: str
     variant: str | None
     checkpoint: str | None
@@ -64,6 +66,15 @@ def packaged_checkpoint(bundle: Bundle) -> Path:
             "name it with --checkpoint FILE"
         )
     return path
+
+
+def best_variant(bundle: Bundle, device: str) -> str | None:
+    """The variant that `Networks.open` takes when none is named; None if the device runs none of them.
+
+    Raises:
+        DeviceError: the device is not to be had.
+    """
+    return next((name for name in OnnxRuntimeBackend(device).variants if name in bundle.manifest.variants), None)
 
 
 def open_networks(contender: Contender) -> Networks:

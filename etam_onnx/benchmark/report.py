@@ -8,6 +8,7 @@ from typing import Any
 from .machine import BUSY
 
 PART_HEADER = ("part", "calls/frame", "ms/call", "median ms", "p95 ms", "mean ms", "share %", "first frame ms")
+ARITHMETIC = ("GFLOP", "GFLOP/s", "times floor")
 RUN_HEADER = (
     "run",
     "objects",
@@ -19,6 +20,18 @@ RUN_HEADER = (
     "frames/s",
     "memory MB",
 )
+FLOOR_HEADER = (
+    "floor",
+    "objects",
+    "GFLOP",
+    "floor ms",
+    "graphs ms",
+    "GFLOP/s",
+    "times floor",
+    "by round",
+    "frame times floor",
+)
+RATIO_HEADER = ("times as long", "objects", "frame", "by round", "graphs")
 START_HEADER = ("start-up", "import to first mask s", "load s", "first mask s", "whole process s", "first time s")
 
 
@@ -27,10 +40,12 @@ def report(result: dict[str, Any]) -> str:
     sections = ["\n".join(described(result))]
     sections += [f"{title(run)}\n{part_table(run)}" for run in result["runs"]]
     sections.append(run_table(result["runs"]))
+    if result["floor"] is not None:
+        sections.append("\n".join([*_speeds(result["floor"]["speeds"]), floor_table(result["runs"])]))
     if result["start_up"]:
         sections.append(start_table(result["start_up"]))
     if result["ratios"]:
-        sections.append("\n".join(compared(result["ratios"])))
+        sections.append(ratio_table(result["ratios"]))
     return "\n\n".join(sections)
 
 
@@ -62,19 +77,26 @@ def title(run: dict[str, Any]) -> str:
 
 def part_table(run: dict[str, Any]) -> str:
     """Where a frame's time goes: every graph, what is around them, the whole."""
-    rows = [_row(name, part) for name, part in run["graphs"].items()]
-    rows.append(_row("graphs", run["graphs_together"]))
+    counted_rows = [*run["graphs"].items(), ("graphs", run["graphs_together"])]
+    rows = [_row(name, part) for name, part in counted_rows]
     rows += [_row(name, part) for name, part in run["around"].items()]
     named = sum(part["mean_ms"] for part in (*run["graphs"].values(), *run["around"].values()))
     rest = run["frame"]["mean_ms"] - named
     rows.append(["the rest", "", "", "", "", f"{rest:.2f}", f"{100 * rest / run['frame']['mean_ms']:.1f}", ""])
     rows.append(_row("around the graphs", run["around_together"]))
     rows.append(_row("frame", {**run["frame"], "share_percent": 100.0, "first_frame_ms": run["first_frame_ms"]}))
+    whole = len(rows) - 1
     rows += [
         [f"{name} (own thread)", "", "", "", "", f"{part['mean_ms']:.2f}", f"{part['share_percent']:.1f}", ""]
         for name, part in run["beside"].items()
     ]
-    return aligned(PART_HEADER, rows)
+    if "gflop" not in run["frame"]:
+        return aligned(PART_HEADER, rows)
+    against = {number: _arithmetic(part) for number, (_, part) in enumerate(counted_rows)}
+    against[whole] = _arithmetic(run["frame"])
+    return aligned(
+        PART_HEADER + ARITHMETIC, [[*row, *against.get(number, [""] * 3)] for number, row in enumerate(rows)]
+    )
 
 
 def run_table(runs: list[dict[str, Any]]) -> str:
@@ -98,6 +120,46 @@ def run_table(runs: list[dict[str, Any]]) -> str:
     )
 
 
+def floor_table(runs: list[dict[str, Any]]) -> str:
+    """One row per variant and number of objects: the graphs of a frame, and at the end the whole frame."""
+    rows = []
+    for run in runs:
+        graphs = run["graphs_together"]
+        if "gflop" not in graphs:
+            continue
+        rows.append(
+            [
+                run["contender"],
+                str(run["objects"]),
+                f"{graphs['gflop']:.2f}",
+                f"{graphs['floor_ms']:.1f}",
+                f"{graphs['median_ms']:.1f}",
+                f"{graphs['gflop_per_s']:.1f}",
+                f"{graphs['times_floor']:.2f}",
+                _between(graphs["times_floor_by_round"]),
+                f"{run['frame']['times_floor']:.2f}",
+            ]
+        )
+    return aligned(FLOOR_HEADER, rows)
+
+
+def ratio_table(ratios: list[dict[str, Any]]) -> str:
+    """One row per comparison: of `a / b`, how many times as long a takes as b."""
+    return aligned(
+        RATIO_HEADER,
+        [
+            [
+                f"{ratio['time_of']} / {ratio['by_time_of']}",
+                str(ratio["objects"]),
+                f"{ratio['frame']:.2f}",
+                _between(ratio["frame_by_round"]),
+                f"{ratio['graphs']:.2f}",
+            ]
+            for ratio in ratios
+        ],
+    )
+
+
 def start_table(started: list[dict[str, Any]]) -> str:
     """One row per contender: a fresh process."""
     rows = []
@@ -107,16 +169,6 @@ def start_table(started: list[dict[str, Any]]) -> str:
         shown = [f"{middle[name]:.2f}" for name in names] + [f"{entry['first']['import_to_first_mask_s']:.2f}"]
         rows.append([f"{entry['contender']} (median of {entry['count']})", *shown])
     return aligned(START_HEADER, rows)
-
-
-def compared(ratios: list[dict[str, Any]]) -> Iterator[str]:
-    """A sentence per comparison."""
-    for ratio in ratios:
-        low, high = min(ratio["frame_by_round"]), max(ratio["frame_by_round"])
-        yield (
-            f"{counted(ratio['objects'], 'object')}: a frame of {ratio['slower']} takes {ratio['frame']:.2f} times as "
-            f"long as one of {ratio['faster']} ({low:.2f} to {high:.2f} by round), the graphs {ratio['graphs']:.2f}"
-        )
 
 
 def counted(number: int, noun: str) -> str:
@@ -149,10 +201,35 @@ def _row(name: str, part: dict[str, Any]) -> list[str]:
     ]
 
 
+def _arithmetic(part: dict[str, Any]) -> list[str]:
+    """The last columns of a part whose multiply-adds are known."""
+    pace, times = part["gflop_per_s"], part["times_floor"]
+    return [
+        f"{part['gflop']:.3f}",
+        "-" if pace is None else f"{pace:.1f}",
+        "-" if times is None else f"{times:.2f}",
+    ]
+
+
+def _between(values: Sequence[float]) -> str:
+    return f"{min(values):.2f} to {max(values):.2f}"
+
+
+def _speeds(speeds: list[dict[str, Any]]) -> Iterator[str]:
+    for speed in speeds:
+        shapes = ", ".join(f"{name} at {pace:.1f}" for name, pace in speed["gflop_per_s_by_shape"].items())
+        yield (
+            f"beside {counted(speed['objects'], 'object')}, {counted(speed['threads'], 'thread')} of ONNX Runtime "
+            f"multiplied float32 matrices {shapes} GFLOP/s; the floor is at {speed['gflop_per_s']:.1f}, "
+            f"the fastest single call was at {speed['fastest_gflop_per_s']:.1f}"
+        )
+
+
 def _facts(contender: dict[str, Any]) -> Iterator[str]:
     facts = contender["facts"]
     if contender["backend"] == "onnxruntime":
-        yield f"variant {facts['variant']}, ONNX Runtime {facts['onnxruntime']}, {facts['provider']}"
+        yield f"variant {contender['variant']}, {contender['precision']}"
+        yield f"ONNX Runtime {facts['onnxruntime']}, {facts['provider']}"
         yield f"available: {', '.join(facts['providers_available'])}"
         return
     yield f"{'compiled' if contender['compiled'] else 'eager'} {contender['precision']} on {contender['device']}"

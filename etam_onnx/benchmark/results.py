@@ -33,6 +33,7 @@ def run_as_json(measured: Measured, objects: int, apart: int, graphs_only: bool,
     in_graphs = [in_parts(frame, graphs) for frame in steady]
     run: dict[str, Any] = {
         "contender": measured.contender.name,
+        "backend": measured.contender.backend,
         "objects": objects,
         "frame": Summary.of([frame.seconds for frame in steady]).as_json(),
         "first_frame_ms": 1000 * first.seconds,
@@ -58,26 +59,17 @@ def run_as_json(measured: Measured, objects: int, apart: int, graphs_only: bool,
 
 
 def ratios(runs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """How many times as long each later run takes as the first one with as many objects, over all and by round."""
+    """Runs with as many objects in pairs: how many times as long a frame of one takes, over all and by round.
+
+    Every run in PyTorch is compared with each on ONNX Runtime, and the first of these with each of the others.
+    """
     found = []
-    for run in runs:
-        base = next(other for other in runs if other["objects"] == run["objects"])
-        if run is base:
-            continue
-        by_round = [
-            theirs["frame"]["median_ms"] / ours["frame"]["median_ms"]
-            for theirs, ours in zip(run["rounds"], base["rounds"], strict=True)
-        ]
-        found.append(
-            {
-                "objects": run["objects"],
-                "faster": base["contender"],
-                "slower": run["contender"],
-                "frame": run["frame"]["median_ms"] / base["frame"]["median_ms"],
-                "frame_by_round": by_round,
-                "graphs": run["graphs_together"]["median_ms"] / base["graphs_together"]["median_ms"],
-            }
-        )
+    for objects in dict.fromkeys(run["objects"] for run in runs):
+        these = [run for run in runs if run["objects"] == objects]
+        ours = [run for run in these if run["backend"] == "onnxruntime"]
+        theirs = [run for run in these if run["backend"] == "torch"]
+        found += [_ratio(run, one) for run in theirs for one in ours]
+        found += [_ratio(ours[0], one) for one in ours[1:]]
     return found
 
 
@@ -115,6 +107,21 @@ def steady_frames(rounds: Sequence[Round], apart: int) -> list[FrameTimes]:
 def in_parts(frame: FrameTimes, names: Sequence[str]) -> float:
     """Seconds of a frame in the parts of these names."""
     return sum(frame.parts.get(name, 0.0) for name in names)
+
+
+def _ratio(run: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    by_round = [
+        one["frame"]["median_ms"] / another["frame"]["median_ms"]
+        for one, another in zip(run["rounds"], other["rounds"], strict=True)
+    ]
+    return {
+        "objects": run["objects"],
+        "time_of": run["contender"],
+        "by_time_of": other["contender"],
+        "frame": run["frame"]["median_ms"] / other["frame"]["median_ms"],
+        "frame_by_round": by_round,
+        "graphs": run["graphs_together"]["median_ms"] / other["graphs_together"]["median_ms"],
+    }
 
 
 def _part(
@@ -155,6 +162,7 @@ def _round(round_: Round, apart: int, graphs: Sequence[str]) -> dict[str, Any]:
         "finish_ms": 1000 * round_.finish.seconds,
         "frames_per_second": len(round_.frames) / round_.seconds,
         "frame": Summary.of([frame.seconds for frame in steady]).as_json(),
+        "graphs_median_ms": 1000 * median(in_parts(frame, graphs) for frame in steady),
         "frames_ms": [1000 * frame.seconds for frame in round_.frames],
         "graphs_ms": [1000 * in_parts(frame, graphs) for frame in round_.frames],
     }

@@ -12,14 +12,15 @@ from typing import Any
 from ..graphs.bundle import Bundle
 from .clip import Clip, clip_of, drawn_clip
 from .contender import Contender
+from .floor import NAME, Floor, speed_as_json, with_floor
 from .machine import machine
 from .mkl import build_unlocking_library, preloaded
 from .results import ratios, run_as_json, start_ups_as_json, turns_as_json
-from .rounds import measure
+from .rounds import Measured, measure
 from .start_up import StartUp, start_up
 from .worker import Work
 
-FORMAT = 1
+FORMAT = 2
 """Version of the JSON file's layout."""
 START_UPS = 3
 
@@ -28,9 +29,10 @@ START_UPS = 3
 class Trial:
     """What is asked for.
 
-    contenders: the one that the others are compared with first.  objects: numbers of objects, each tracked for itself.
+    contenders: variants of the bundle, then PyTorch.  objects: numbers of objects, each tracked for itself.
     frames: of each round.  turn: frames until the next contender works, None for a whole round.  video: None for the
     clip that the package draws, at `size`.  compiler: with which the library is made that unlocks MKL.
+    floor: what is counted and multiplied to tell how far the graphs are from their arithmetic.
     """
 
     bundle: Bundle
@@ -44,6 +46,7 @@ class Trial:
     fill_holes: int
     graphs_only: bool
     compiler: str | None = None
+    floor: Floor | None = None
 
     @property
     def apart(self) -> int:
@@ -93,9 +96,11 @@ class Trial:
         from tqdm import tqdm
 
         environments = self._environments(folder)
-        runs, turns, facts = [], [], {}
+        beside = self._products(folder)
+        runs, turns, speeds = [], [], []
+        facts: dict[str, dict[str, Any]] = {}
         rounds = self.unmeasured + self.rounds
-        total = self.frames * rounds * len(self.contenders) * len(self.objects)
+        total = self.frames * rounds * (len(self.contenders) + len(beside)) * len(self.objects)
         with ExitStack() as stack:
             bar = stack.enter_context(tqdm(total=total, desc="measuring", unit=" frames", disable=None))
             for objects in self.objects:
@@ -103,14 +108,21 @@ class Trial:
                     (contender, self._job(clip, objects, folder / f"{number}.mp4"), environments[contender.name])
                     for number, contender in enumerate(self.contenders)
                 ]
+                jobs += [(one, replace(jobs[0][1], products=files), {}) for one, files in beside]
                 measured, order = measure(jobs, rounds, bar.update)
-                runs += [run_as_json(one, objects, self.apart, self.graphs_only, self.unmeasured) for one in measured]
+                tracked, others = measured[: len(self.contenders)], measured[len(self.contenders) :]
+                found = [run_as_json(one, objects, self.apart, self.graphs_only, self.unmeasured) for one in tracked]
+                if self.floor is not None:
+                    speeds.append(speed_as_json(self.floor, others[0], objects, self.unmeasured))
+                    found = [self._with_floor(run, one, speeds[-1]) for run, one in zip(found, tracked, strict=True)]
+                runs += found
                 turns += turns_as_json(order, objects)
-                facts = {one.contender.name: one.facts for one in measured}
+                facts = {one.contender.name: one.facts for one in tracked}
         return {
-            "contenders": [{**contender.as_json(), "facts": facts[contender.name]} for contender in self.contenders],
+            "contenders": [_described(contender, facts[contender.name]) for contender in self.contenders],
             "runs": runs,
             "ratios": ratios(runs),
+            "floor": None if self.floor is None else {"speeds": speeds, "counts": self.floor.counts},
             "start_up": [] if self.graphs_only else self._start_ups(clip, environments),
             "turns": turns,
         }
@@ -126,6 +138,22 @@ class Trial:
             graphs_only=self.graphs_only,
         )
 
+    def _products(self, folder: Path) -> list[tuple[Contender, list[list[str]]]]:
+        """Who measures the speed of products, and the files for it; nobody without a floor."""
+        if self.floor is None:
+            return []
+        files = []
+        for number, products in enumerate(self.floor.products):
+            path = folder / f"products_{number}.onnx"
+            path.write_bytes(products.model)
+            files.append([products.name, str(path)])
+        first = self.contenders[0]
+        return [(replace(first, name=NAME, backend="products", variant=None, checkpoint=None), files)]
+
+    def _with_floor(self, run: dict[str, Any], measured: Measured, speed: dict[str, Any]) -> dict[str, Any]:
+        counts = self.floor.counts.get(measured.facts.get("variant", "")) if self.floor is not None else None
+        return run if counts is None else with_floor(run, counts, speed)
+
     def _environments(self, folder: Path) -> dict[str, Mapping[str, str]]:
         unlocked: Mapping[str, str] = {}
         if self.compiler is not None:
@@ -140,3 +168,9 @@ class Trial:
                 plain = replace(contender, compiled=False)
                 started[contender.name].append(start_up(plain, clip, environments[contender.name]))
         return [start_ups_as_json(name, times) for name, times in started.items()]
+
+
+def _described(contender: Contender, facts: dict[str, Any]) -> dict[str, Any]:
+    """A contender with what was found out where it ran."""
+    known: dict[str, Any] = {name: facts[name] for name in ("variant", "precision") if name in facts}
+    return {**contender.as_json(), **known, "facts": facts}

@@ -10,13 +10,15 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..graphs.variants import precision_of
 from .channel import Channel
 from .contender import Contender, open_networks
+from .products import ProductRunner
 from .seams import time_surroundings, timed_networks
 from .stopwatch import FrameTimes, Stopwatch
 
@@ -32,7 +34,8 @@ class Work:
 
     clip: the video.  boxes: of the objects on frame 0.  frames: of a round.  turn: frames until the others have their
     turn.  fill_holes: area in pixels.  output: video with the masks drawn, None with `graphs_only`, when the clip is
-    decoded beforehand and nothing is drawn or written.
+    decoded beforehand and nothing is drawn or written.  products: name and file of what is multiplied instead by the
+    contender whose backend that is.
     """
 
     clip: str
@@ -42,6 +45,7 @@ class Work:
     fill_holes: int
     output: str | None
     graphs_only: bool = False
+    products: list[list[str]] = field(default_factory=list)
 
     def as_json(self) -> dict[str, Any]:
         """The fields as plain JSON values."""
@@ -66,6 +70,13 @@ def main() -> int:
 
 def serve(contender: Contender, work: Work, channel: Channel) -> None:
     """Load the contender, then do as many rounds as are asked for."""
+    if contender.backend == "products":
+        runner = ProductRunner(work.products, contender.threads)
+        channel.send({"ready": {"graphs": [name for name, _ in work.products]}})
+        while channel.receive()["do"] == "round":
+            multiply(runner, work, channel)
+        channel.send({"peak_memory_bytes": peak_memory()})
+        return
     networks = open_networks(contender)
     channel.send({"ready": {**facts(contender, networks), "graphs": list(networks.runners)}})
     stopwatch = Stopwatch()
@@ -80,6 +91,18 @@ def serve(contender: Contender, work: Work, channel: Channel) -> None:
     while channel.receive()["do"] == "round":
         track(timed, work, decoded, stopwatch, channel)
     channel.send({"peak_memory_bytes": peak_memory()})
+
+
+def multiply(runner: ProductRunner, work: Work, channel: Channel) -> None:
+    """One round: all products as often as there are frames, with a report after every turn."""
+    times: list[FrameTimes] = []
+    for number in range(1, work.frames + 1):
+        times.append(runner.once())
+        if len(times) == work.turn and number < work.frames:
+            channel.send({"frames": [asdict(one) for one in times]})
+            times.clear()
+            channel.receive()
+    channel.send({"frames": [asdict(one) for one in times], "finish": asdict(FrameTimes(0.0))})
 
 
 def track(networks: Networks, work: Work, decoded: list[Any], stopwatch: Stopwatch, channel: Channel) -> None:
@@ -126,6 +149,7 @@ def facts(contender: Contender, networks: Networks) -> dict[str, Any]:
 
         return {
             "variant": networks.variant,
+            "precision": precision_of(networks.variant),
             "provider": OnnxRuntimeBackend(contender.device, contender.threads).provider,
             "providers_available": onnxruntime.get_available_providers(),
             "onnxruntime": onnxruntime.__version__,

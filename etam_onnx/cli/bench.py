@@ -13,6 +13,7 @@ from .atomic import check_parent, finished_file
 
 if TYPE_CHECKING:
     from ..benchmark.contender import Contender
+    from ..benchmark.floor import Floor
     from ..benchmark.trial import Trial
     from ..graphs.bundle import Bundle
 
@@ -22,6 +23,7 @@ SMALLEST = 64
 EXAMPLES = """examples:
   etam-onnx bench
   etam-onnx bench etam-nano --objects 1 5 --against torch --mkl-fast --json bench.json
+  etam-onnx bench my-bundle --variant ort ort-int8 --floor
   etam-onnx bench my-bundle --checkpoint weights.pt --against torch --graphs-only --frames 24
   etam-onnx bench etam-nano --size 1920x1080 --objects 1
   taskset -c 0,1 etam-onnx bench my-bundle --video clip.mp4
@@ -43,7 +45,12 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument(
         "bundle", nargs="?", default="etam-nano", metavar="BUNDLE", help="name or folder (default: etam-nano)"
     )
-    parser.add_argument("--variant", metavar="NAME", help="of the bundle's graphs (default: the device's best)")
+    parser.add_argument(
+        "--variant",
+        nargs="+",
+        metavar="NAME",
+        help="of the bundle's graphs; several take turns (default: the device's best)",
+    )
     parser.add_argument("--device", default="cpu", choices=DEVICES, help="cpu or cuda (default: cpu)")
     parser.add_argument("--threads", type=int, metavar="N", help="threads on the CPU (default: one per core)")
     parser.add_argument("--json", type=Path, metavar="OUT", help="also write everything that was measured to this file")
@@ -66,6 +73,11 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "--graphs-only", action="store_true", help="decode beforehand, draw and write nothing, start nothing afresh"
     )
     against = parser.add_argument_group("comparison")
+    against.add_argument(
+        "--floor",
+        action="store_true",
+        help="count the multiply-adds of every graph, and compare with the speed of plain matrix products",
+    )
     against.add_argument("--against", choices=("torch",), help="do the same work in PyTorch, taking turns")
     against.add_argument(
         "--checkpoint", type=Path, metavar="FILE", help="weights for PyTorch (default: those the bundle was made from)"
@@ -113,6 +125,7 @@ def trial_of(options: argparse.Namespace) -> Trial:
         raise ValueError("--size is for the clip that is drawn; a --video keeps its own size")
     bundle = Bundle.open(options.bundle)
     contenders, compiler = _contenders(options, bundle)
+    floor = _floor(options, bundle) if options.floor else None
     trial = Trial(
         bundle=bundle,
         contenders=tuple(contenders),
@@ -125,6 +138,7 @@ def trial_of(options: argparse.Namespace) -> Trial:
         fill_holes=options.fill_holes,
         graphs_only=options.graphs_only,
         compiler=compiler,
+        floor=floor,
     )
     if trial.frames <= trial.apart:
         raise ValueError(
@@ -145,12 +159,15 @@ def _contenders(options: argparse.Namespace, bundle: Bundle) -> tuple[list[Conte
         "device": options.device,
         "threads": options.threads or cores(),
     }
-    if options.variant is not None and options.variant not in bundle.manifest.variants:
-        raise ValueError(
-            f"the bundle {bundle.root} has no variant {options.variant!r}, it has {sorted(bundle.manifest.variants)}"
-        )
+    variants = list(dict.fromkeys(options.variant or [None]))
+    for variant in variants:
+        if variant is not None and variant not in bundle.manifest.variants:
+            raise ValueError(
+                f"the bundle {bundle.root} has no variant {variant!r}, it has {sorted(bundle.manifest.variants)}"
+            )
     contenders = [
-        Contender(name="onnxruntime", backend="onnxruntime", variant=options.variant, checkpoint=None, **shared)
+        Contender(name=variant or "onnxruntime", backend="onnxruntime", variant=variant, checkpoint=None, **shared)
+        for variant in variants
     ]
     if options.against is None:
         for option in ("checkpoint", "mkl_fast", "compiled"):
@@ -177,6 +194,26 @@ def _contenders(options: argparse.Namespace, bundle: Bundle) -> tuple[list[Conte
     compiler = check_unlockable(processor()["vendor"])
     contenders.append(Contender(name="torch, MKL fast", mkl_fast=True, **shared))
     return contenders, compiler
+
+
+def _floor(options: argparse.Namespace, bundle: Bundle) -> Floor:
+    """What the variants compute, and the products to compare them with."""
+    from ..benchmark.contender import best_variant
+    from ..benchmark.floor import Floor, Products
+
+    if options.device != "cpu":
+        raise ValueError(f"--floor is about the CPU; leave it out with --device {options.device}")
+    from ..conversion.arithmetic import arithmetic_of_file
+    from ..conversion.matrix_products import CHAINS
+
+    variants = options.variant or filter(None, [best_variant(bundle, options.device)])
+    counts = {
+        variant: {name: arithmetic_of_file(path).as_json() for name, path in bundle.graph_paths(variant).items()}
+        for variant in variants
+    }
+    return Floor(
+        tuple(Products(chain.name, chain.multiply_adds, chain.model().SerializeToString()) for chain in CHAINS), counts
+    )
 
 
 def _check_numbers(options: argparse.Namespace) -> None:
