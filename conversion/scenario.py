@@ -169,7 +169,8 @@ def _fill_all_slots(networks: Networks, calls: list[Call]) -> None:
 def attend_to(networks: Networks, calls: list[Call], slots: int, used: int) -> None:
     """Call the memory-attention graph of that many slots with recorded features, memories and pointers, repeating.
 
-    They go in as host arrays, which every backend takes on any port.
+    Where slots stay unused, so do half of the pointers.  They go in as host arrays, which every backend takes on any
+    port.
     """
     geometry = networks.manifest.geometry
     memories = [call.outputs["memory"] for call in calls if call.graph == "memory_encoder"]
@@ -179,11 +180,14 @@ def attend_to(networks: Networks, calls: list[Call], slots: int, used: int) -> N
     for slot in range(used):
         row[slot, -1 if slot < used - geometry.recent_memories else used - 1 - slot] = 1
     filled = np.resize(np.concatenate(pointers), (geometry.pointer_slots, geometry.width)).astype(np.float32)
+    pointer_used = np.ones((geometry.pointer_slots, 1), np.float32)
+    if used < slots:
+        filled[geometry.pointer_slots // 2 :] = pointer_used[geometry.pointer_slots // 2 :] = 0
     networks.runners[memory_attention_name(slots)](
         features=features,
         memory_row=row,
         pointers=filled,
-        pointer_used=np.ones((geometry.pointer_slots, 1), np.float32),
+        pointer_used=pointer_used,
         **{memory_port(slot): memories[slot % len(memories)] for slot in range(slots)},
     )
 
