@@ -202,7 +202,7 @@ def _write_graphs(
         variants[variant] = {}
         for name, model in plain.items():
             converted = plan.convert(model, name, precision, plan.calls())
-            stem = name if converted is model else f"{name}_{precision}"
+            stem = name if converted is model or precision == "fp32" else f"{name}_{precision}"
             models[stem] = converted
             variants[variant][name] = f"{folder.name}/{stem}.onnx"
     folder.mkdir()

@@ -8,6 +8,7 @@ import onnx
 
 from .half import to_half
 from .int8 import PARTS, to_int8
+from .ort.written_attention import write_out_attention
 from .scenario import Call
 
 
@@ -34,5 +35,5 @@ def in_precision(
     if precision == "fp16":
         return to_half(model)
     if precision == "int8":
-        return to_int8(model, graph, width, [call.inputs for call in calls if call.graph == graph], int8_parts)
-    return model
+        model = to_int8(model, graph, width, [call.inputs for call in calls if call.graph == graph], int8_parts)
+    return write_out_attention(model)

@@ -25,7 +25,10 @@ class Runner(Protocol):
 
 
 class Backend(Protocol):
-    """Loads graphs.  `variants` lists the bundle variants it can run, best first."""
+    """Loads graphs.  `variants` lists the bundle variants it can run, best first.
+
+    One whose runners may be called from several threads, each on one core, says with `workers` of how many.
+    """
 
     variants: tuple[str, ...]
 

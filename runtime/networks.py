@@ -22,6 +22,7 @@ class Networks:
     """One runner per graph of a variant, and the manifest with the numbers a host needs.
 
     source: where it came from.  place: how the runners' backend takes a host array that is read many times.
+    workers: how many objects its graphs can be run for side by side.
     """
 
     manifest: Manifest
@@ -29,6 +30,7 @@ class Networks:
     source: str = ""
     variant: str = PORTABLE
     place: Place = on_the_host
+    workers: int = 1
 
     @classmethod
     def open(
@@ -66,7 +68,7 @@ class Networks:
             )
         paths = opened.graph_paths(usable[0])
         runners = {name: chosen.load(graph, paths[name]) for name, graph in opened.graphs_of(usable[0]).items()}
-        return cls(opened.manifest, runners, str(opened.root), usable[0], chosen.place)
+        return cls(opened.manifest, runners, str(opened.root), usable[0], chosen.place, getattr(chosen, "workers", 1))
 
     def pipeline(self) -> Pipeline:
         """The graphs as what a predictor asks of them."""

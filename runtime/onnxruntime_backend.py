@@ -73,6 +73,11 @@ class OnnxRuntimeBackend:
         """ONNX Runtime's name for what computes there."""
         return self._device.provider
 
+    @property
+    def workers(self) -> int:
+        """How many graphs can run side by side, each on one core."""
+        return self._device.workers
+
     def load(self, graph: Graph, path: Path) -> Runner:
         """Open the ONNX file of `graph` and check its edges.
 
@@ -89,7 +94,9 @@ class OnnxRuntimeBackend:
                 return captured
         session = self._device.session(path)
         _check_edges(graph, session, path)
-        return HostRunner(session, graph) if self.device == "cpu" else BoundRunner(session, graph, self._device)
+        if self.device != "cpu":
+            return BoundRunner(session, graph, self._device)
+        return HostRunner(session, graph, lambda: self._device.session(path, threads=1))
 
     def place(self, array: Array) -> Handle:
         """A handle of a host array, for one that is read many times: it crosses to the device once."""

@@ -92,8 +92,14 @@ class Device:
             because = "; ".join([reason(error), *missing])
             raise DeviceError(f"{self.provider} could not be started: {because}") from error
 
-    def session(self, path: Path, capture: bool = False) -> Any:
-        """Open an ONNX file; with `capture` so that its kernels can be recorded as a CUDA graph.
+    @property
+    def workers(self) -> int:
+        """How many graphs can run side by side, each on one core."""
+        return self._threads if self.name == "cpu" else 1
+
+    def session(self, path: Path, capture: bool = False, threads: int | None = None) -> Any:
+        """Open an ONNX file; with `capture` so that its kernels can be recorded as a CUDA graph; with `threads` of one
+        operator other than the device's.
 
         Raises:
             BundleError: the file cannot be loaded.
@@ -101,7 +107,7 @@ class Device:
         """
         options = self._ort.SessionOptions()
         options.log_severity_level = 3
-        options.intra_op_num_threads = self._threads
+        options.intra_op_num_threads = threads or self._threads
         # Several sessions take turns on the same cores: pools that spin while idle slow each other down.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         # Products of bytes that older processors would add up in 16 bits take exact kernels there.

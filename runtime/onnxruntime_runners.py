@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import weakref
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from threading import Lock
 from typing import Any
 
@@ -19,20 +19,30 @@ from ..graphs.contract import Graph, Port
 from .backend import Handle
 from .errors import DeviceError
 from .onnxruntime_device import Array, Device, reason
+from .side_by_side import beside_others
 
 _AGREEMENT = 1e-3
 """Largest relative difference between a replayed graph and a plain run: far above rounding, far below stale data."""
 
 
 class HostRunner:
-    """Runs on the CPU: handles are numpy arrays."""
+    """Runs on the CPU: handles are numpy arrays.  A thread beside others gets a session of one thread, opened when the
+    first one asks.
+    """
 
-    def __init__(self, session: Any, graph: Graph) -> None:
+    def __init__(self, session: Any, graph: Graph, narrow: Callable[[], Any] | None = None) -> None:
         self._session = session
         self._outputs = [port.name for port in graph.outputs]
+        self._open_narrow, self._lock = narrow, Lock()
+        self._narrow: Any = None
 
     def __call__(self, **inputs: Handle) -> dict[str, Handle]:
-        return dict(zip(self._outputs, self._session.run(self._outputs, inputs), strict=True))
+        session = self._session
+        if self._open_narrow is not None and beside_others():
+            with self._lock:
+                self._narrow = self._narrow or self._open_narrow()
+            session = self._narrow
+        return dict(zip(self._outputs, session.run(self._outputs, inputs), strict=True))
 
 
 class _DeviceRunner(ABC):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from threading import Lock
 
 import numpy as np
 
@@ -23,6 +24,7 @@ from .pipeline import (
     recall_ports,
 )
 from .prompts import NO_POINTS, Points, padded
+from .side_by_side import on_all_cores
 
 
 @dataclass
@@ -31,6 +33,7 @@ class OrtFeatures:
 
     raw: Handle
     started: dict[str, Handle] | None = None
+    starting: Lock = field(default_factory=Lock)
 
 
 @dataclass(frozen=True)
@@ -100,8 +103,9 @@ class OrtPipeline:
 
     def _attend(self, features: OrtFeatures, recollection: Recollection) -> Handle:
         """Fuse features with memories on the smallest graph that holds them; exactly one memory is read whole."""
-        if features.started is None:
-            features.started = self.runners["frame_attention"](features=features.raw)
+        with features.starting, on_all_cores():  # whoever else is on this frame waits for it
+            if features.started is None:
+                features.started = self.runners["frame_attention"](features=features.raw)
         memories: list[OrtMemory] = [memory for memory, _ in recollection.memories]
         slots = next(count for count in self.deployment.memory_counts if count >= len(memories))
         memories += memories[:1] * (slots - len(memories))

@@ -17,6 +17,7 @@ from .pipeline import Features
 from .preprocess import Frame, check_frame, video_input
 from .prompts import read_mask, read_object_id, read_points
 from .segmenter import Segmenter
+from .side_by_side import SideBySide
 from .tracker_file import SavedTracker, read_tracker, write_tracker
 
 
@@ -51,6 +52,7 @@ class Tracker:
         self.fill_hole_area = fill_hole_area
         self.non_overlap_masks = non_overlap_masks
         self._rules = self.segmenter.memory_rules()
+        self._objects = SideBySide(self.segmenter.networks.workers)
         self._tracks: dict[int, ObjectTrack] = {}
         self._index = -1
         self._frame: Frame | None = None
@@ -81,8 +83,9 @@ class Tracker:
         self._remember()
         self._index += 1
         self._frame, self._features = frame.copy(), features
-        for track in self._tracks.values():
-            track.track(self.segmenter, features, self._index)
+        self._objects.each(
+            lambda track: track.track(self.segmenter, features, self._index), list(self._tracks.values())
+        )
         return self._result()
 
     def prompt(
@@ -193,8 +196,11 @@ class Tracker:
         if self._features is None:
             return
         crowded = False
+        features = self._features
+        self._objects.each(
+            lambda track: track.settle(self.segmenter, features, self._index), list(self._tracks.values())
+        )
         for track in self._tracks.values():
-            track.settle(self.segmenter, self._features, self._index)
             crowded |= track.bank.keep_first_and_latest()
             track.forget_passed(self._index)
         if crowded and not self._warned:

@@ -25,6 +25,7 @@ from .preprocess import Frame, check_frame, video_input
 from .prompts import read_integer, read_mask, read_object_id, read_points
 from .resize import resize
 from .segmenter import Segmenter
+from .side_by_side import SideBySide
 from .video import Video
 
 Found = TypeVar("Found")
@@ -95,6 +96,7 @@ class VideoPredictor:
         if max_cond_frames_in_attn == 0 or max_cond_frames_in_attn < -1:
             raise ValueError(f"max_cond_frames_in_attn should be -1 or at least 1, found {max_cond_frames_in_attn}")
         self.segmenter = Segmenter(Networks.open(bundle, device, variant=variant))
+        self._objects = SideBySide(self.segmenter.networks.workers)
         self.fill_hole_area = fill_hole_area
         self.non_overlap_masks = non_overlap_masks
         self.add_all_frames_to_correct_as_cond = add_all_frames_to_correct_as_cond
@@ -241,20 +243,30 @@ class VideoPredictor:
     ) -> Iterator[Found]:
         for frame in order:
             self._settle_prompts(state)
-            for track in list(state.objects.values()):
+            to_find = []
+            for track in state.objects.values():
                 if frame in track.bank.prompted:
                     if self.clear_non_cond_mem_around_input:
                         track.bank.forget_around(frame)
                     track.tracked[frame] = reverse
                 else:
-                    features = self._features(state, frame)
-                    track.track(self.segmenter, features, frame, reverse)
-                    track.settle(self.segmenter, features, frame)
+                    to_find.append(track)
+            if to_find:
+                self._objects.each(self._finding(self._features(state, frame), frame, reverse), to_find)
             answer = found(state, frame)
             if self.release_passed_frames:
                 for track in state.objects.values():
                     track.bank.forget_passed(frame, reverse)
             yield answer
+
+    def _finding(self, features: Features, frame: int, reverse: bool) -> Callable[[ObjectTrack], None]:
+        """What finds an object on a frame without a prompt and remembers it."""
+
+        def find(track: ObjectTrack) -> None:
+            track.track(self.segmenter, features, frame, reverse)
+            track.settle(self.segmenter, features, frame)
+
+        return find
 
     def remove_object(
         self, inference_state: InferenceState, obj_id: int, strict: bool = False, need_output: bool = True

@@ -144,7 +144,7 @@ class FakeModel:
     def networks(self, source: str = "", model: str = "fake") -> Networks:
         """The fake as any predictor takes it."""
         constants = Constants((-1.0,) * self.geometry.width, DOWNSAMPLE, DOWNSAMPLE_BIAS)
-        manifest = Manifest(model, self.geometry, "fp32", constants, {"fake": {}}, self.deployment)
+        manifest = Manifest(model, self.geometry, constants, {"fake": {}}, self.deployment)
         runners = {name: self._checked(graph) for name, graph in manifest.graphs_of(self.variant).items()}
         return Networks(manifest, runners, source, self.variant)
 

@@ -82,7 +82,7 @@ def test_operator_sets_are_those_that_nodes_use(small_bundle: Path) -> None:
             assert sets[""] == OPSET
             assert set(sets) == {node.domain for node in model.graph.node} | {""}, path
             assert variant != "portable" or set(sets) == {""}
-    attention = onnx.load(small_bundle / "ort/memory_attention_7.onnx", load_external_data=False)
+    attention = onnx.load(small_bundle / "ort/image_encoder.onnx", load_external_data=False)
     assert "MultiHeadAttention" in {node.op_type for node in attention.graph.node}
 
 

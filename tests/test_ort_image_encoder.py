@@ -121,7 +121,9 @@ def test_what_is_padded_at_the_published_sizes() -> None:
     assert summary("efficienttam_ti") == [(16, 196, 0), (8, 112, 84), (1, 64, 132)]
 
 
-def test_patches_as_rows() -> None:
+def test_patches_as_rows_in_any_order() -> None:
+    torch.manual_seed(5)
+    order = torch.randperm(36)
     model = model_with_norms().double()
     trunk = model.image_encoder.trunk
     image = 255 * torch.rand(1, 3, 96, 96, dtype=torch.float64)
@@ -130,7 +132,7 @@ def test_patches_as_rows() -> None:
     )
     with torch.inference_mode():
         wanted = trunk.patch_embed((image / 255 - mean) / std) + trunk.position(6)
-        assert_equal(PatchRows(trunk, 6)(image), wanted.flatten(2)[0].T)
+        assert_equal(PatchRows(trunk, 6, order)(image), wanted.flatten(2)[0].T[order])
 
 
 def test_convolution_on_tokens_in_any_order() -> None:
@@ -168,4 +170,4 @@ def test_the_graph_on_onnx_runtime(window: int) -> None:
     kinds = Counter(node.op_type for node in exported.graph.node)
     assert kinds["MultiHeadAttention"] == groups + 1, "one per group of the window block, one in the global block"
     assert kinds["Gelu"] == 2 and kinds["Erf"] == 0
-    assert kinds["Transpose"] == 1 and kinds["Softmax"] == kinds["Conv"] == 0
+    assert kinds["Transpose"] == kinds["Softmax"] == kinds["Conv"] == 0

@@ -105,15 +105,14 @@ class OrtImageEncoder(nn.Module):
         encoder = model.image_encoder
         order, groups = window_order(grid, window)
         everything = (WindowGroup(0, 1, grid * grid, 0),)
-        self.patches = PatchRows(encoder.trunk, grid)
-        self.register_buffer("order", order)
+        self.patches = PatchRows(encoder.trunk, grid, order)
         self.blocks = nn.ModuleList(
             TokenBlock(block, groups if block.window else everything) for block in encoder.trunk.blocks
         )
         self.neck = TokenNeck(encoder.neck.convs[0], grid, order)
 
     def forward(self, image: Tensor) -> Tensor:
-        x = torch.index_select(self.patches(image), 0, self.order)
+        x = self.patches(image)
         for block in self.blocks:
             x = block(x)
         return self.neck(x).unsqueeze(0)

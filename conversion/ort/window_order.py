@@ -2,7 +2,7 @@
 
 Attention does not depend on the order of its tokens, and everything else in a block acts on each token alone: blocks
 that attend in windows and blocks that attend globally give the same tokens in any order, as long as the position
-embedding is added before.  The map is put in this order once, behind the patch embedding, and back once, in the neck.
+embedding is added before.  Patches are taken from the image in this order, and tokens are put back in the neck.
 """
 
 from __future__ import annotations
