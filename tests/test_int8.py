@@ -17,15 +17,18 @@ from onnx import TensorProto, helper  # noqa: E402
 
 from etam_onnx.conversion.int8 import quantize_linears  # noqa: E402
 from etam_onnx.conversion.int8.channels import quantize_channels  # noqa: E402
+from etam_onnx.conversion.int8.execution_order import in_execution_order  # noqa: E402
 from etam_onnx.conversion.int8.quantization import LONGEST  # noqa: E402
 
 node = helper.make_node
 
 
-def integers(x: Array, matrix: Array) -> Array:
-    """x @ matrix as the quantized layer defines it, from the definitions and in wide integers."""
+def integers(x: Array, matrix: Array, rows: Array | None = None) -> Array:
+    """x @ matrix as the quantized layer defines it, from the definitions and in wide integers; or rows @ matrix, of
+    rows with the range of x.
+    """
     step, zero = measured(x)
-    data = np.clip(np.rint(x / step) + zero, 0, 255).astype(np.int64) - zero
+    data = np.clip(np.rint((x if rows is None else rows) / step) + zero, 0, 255).astype(np.int64) - zero
     steps = np.abs(matrix).max(0) / np.float32(127)
     weights = np.rint(matrix.astype(np.float64) / steps).astype(np.int64)
     return ((data @ weights) * (np.float64(step) * steps.astype(np.float64))).astype(np.float32)
@@ -171,6 +174,27 @@ def test_bytes_are_moved_instead_of_floats() -> None:
     found, negative = run(quantized, x=x)
     assert close(found, wanted)
     np.testing.assert_array_equal(negative, -x.reshape(24, 4).T)
+
+
+def test_a_gather_by_an_index_that_is_computed() -> None:
+    """The index is there only after the place to which the gather is moved."""
+    nodes = [
+        node("Reshape", ["x", "shape"], ["r"]),
+        node("Add", ["first", "step"], ["index"]),
+        node("Gather", ["r", "index"], ["g"], axis=0),
+        node("MatMul", ["g", "w"], ["y"]),
+    ]
+    constants = {"shape": np.array([4, 24]), "first": np.array([0, 1, 2]), "step": np.array([1]), "w": W}
+    x = normal(8, 12, seed=13)
+    quantized = quantize_linears(graph_of(nodes, {"x": (8, 12)}, {"y": (3, 16)}, constants), ["w"])
+    onnx.checker.check_model(quantized, full_check=True)
+    assert close(run(quantized, x=x)[0], integers(x, W, rows=x.reshape(4, 24)[[1, 2, 3]]))
+
+
+def test_nodes_that_wait_for_each_other() -> None:
+    first, second = node("Neg", ["b"], ["a"], "first"), node("Neg", ["a"], ["b"], "second")
+    with pytest.raises(ValueError, match="the inputs of first can never be computed"):
+        in_execution_order([first, second])
 
 
 def test_a_product_that_is_read_before_its_bias() -> None:

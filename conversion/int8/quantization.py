@@ -17,6 +17,7 @@ from onnx import helper, numpy_helper
 
 from .channels import quantize_channels
 from .data_movement import source_before_movement
+from .execution_order import in_execution_order
 from .linears import Linear, linears_of
 from .tensor_names import TensorNames
 
@@ -148,7 +149,7 @@ class _Rewriting:
         used.update(value.name for value in self.graph.output)
         made = self.constants + [tensor for parts in self.weights.values() for tensor in parts]
         new = onnx.GraphProto()
-        new.node.extend(nodes)
+        new.node.extend(in_execution_order(nodes))
         new.initializer.extend([tensor for tensor in self.graph.initializer if tensor.name in used] + made)
         new.value_info.extend(value for value in self.graph.value_info if value.name in used)
         for field in ("node", "initializer", "value_info"):
