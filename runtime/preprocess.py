@@ -6,20 +6,14 @@ bilinear filter on floats.  Mean and deviation are not applied here: the graphs 
 
 from __future__ import annotations
 
-import os
-from concurrent.futures import ThreadPoolExecutor
-from itertools import pairwise
-
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from .errors import FrameError
 from .resize import resize
+from .squeeze import squeezed
 
 Frame = NDArray[np.uint8]
-STRIP_PIXELS = 200_000  # a strip of fewer pixels is not worth a thread, which costs 0.1 ms
-MOST_STRIPS = 4
 
 
 def check_frame(frame: Frame, shape: tuple[int, ...] | None = None) -> Frame:
@@ -41,44 +35,10 @@ def check_frame(frame: Frame, shape: tuple[int, ...] | None = None) -> Frame:
 
 def video_input(frame: Frame, size: int) -> NDArray[np.float32]:
     """A video frame as model input: Pillow bicubic (antialiased) on uint8."""
-    return _planes(np.asarray(_square(frame, size)))
+    return squeezed(frame, size)
 
 
 def image_input(frame: Frame, size: int) -> NDArray[np.float32]:
     """A single image as model input: antialiased bilinear on floats."""
     planes = np.ascontiguousarray(frame.transpose(2, 0, 1), dtype=np.float32)
     return resize(planes, size, size, antialias=True)[None]
-
-
-def _square(frame: Frame, size: int) -> Image.Image:
-    """The frame squeezed to (size, size).
-
-    Pillow filters along the rows first, each by itself, and rounds to uint8 before it filters along the columns.  So
-    strips of rows can be narrowed at the same time, on several cores, without changing a value.
-    """
-    height, width, _ = frame.shape
-    strips = min(_cores(), MOST_STRIPS, height * width // STRIP_PIXELS)
-    if strips < 2:
-        return _resized(frame, size, size)
-    edges = [height * strip // strips for strip in range(strips + 1)]
-    (_, first), *rest = pairwise(edges)
-    narrow = Image.new("RGB", (size, height))
-    with ThreadPoolExecutor(strips - 1) as pool:
-        others = [pool.submit(_resized, frame[top:bottom], size, bottom - top) for top, bottom in rest]
-        narrow.paste(_resized(frame[:first], size, first), (0, 0))
-        for (top, _), other in zip(rest, others, strict=True):
-            narrow.paste(other.result(), (0, top))
-    return narrow.resize((size, size), Image.Resampling.BICUBIC)
-
-
-def _resized(frame: Frame, width: int, height: int) -> Image.Image:
-    return Image.fromarray(frame).resize((width, height), Image.Resampling.BICUBIC)
-
-
-def _cores() -> int:
-    """Cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _planes(image: NDArray[np.uint8]) -> NDArray[np.float32]:
-    return np.ascontiguousarray(image.transpose(2, 0, 1)[None], dtype=np.float32)

@@ -2,8 +2,11 @@
 
 A separable linear filter is a matrix per axis: output = rows @ image @ columns.T.  Pixel centres lie at half integers
 (``align_corners`` false); borders repeat.  Each output pixel reads only a few source pixels beside each other, so the
-matrices are nearly all zeros: they are multiplied block by block, BLOCK output pixels with the source pixels they
-read.  What is left out are products with exact zeros.
+matrices are nearly all zeros: they are multiplied block by block, some output pixels with the source pixels they read.
+What is left out are products with exact zeros.
+
+Blocks of masks are small enough for one thread: OpenBLAS wakes others for a product of more than 262,144 factors, which
+then wait for each other and for cores that the graphs are using, a hundred times as long as the product takes.
 """
 
 from __future__ import annotations
@@ -15,7 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float32]
-BLOCK = 128
+BLOCK = 64  # most output pixels of a block
+ANTIALIASED_BLOCK = 128  # for whole pictures, where several threads pay
+MOST_PRODUCTS = 200_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,18 +65,28 @@ def bilinear_matrix(source: int, target: int, antialias: bool = False) -> Array:
 
 @lru_cache(maxsize=64)
 def bands(source: int, target: int, antialias: bool = False) -> tuple[Band, ...]:
-    """The matrix of `bilinear_matrix` in blocks of BLOCK output pixels, the last one with what remains (a BLAS sums
-    differently where a block is a single row).
+    """The matrix of `bilinear_matrix` in blocks of about the same size: a BLAS sums differently where a block is a
+    single row.
     """
     matrix = bilinear_matrix(source, target, antialias)
+    most = ANTIALIASED_BLOCK if antialias else largest_block(source, target)
+    count = -(-target // most)
     found = []
-    for start in range(0, max(target - BLOCK, 0) + 1, BLOCK):
-        whole = start + 2 * BLOCK <= target
-        block = matrix[start : start + BLOCK if whole else target]
+    for number in range(count):
+        span = slice(target * number // count, target * (number + 1) // count)
+        block = matrix[span]
         read = np.flatnonzero(block.any(0))
-        span = slice(int(read[0]), int(read[-1]) + 1)
-        found.append(Band(slice(start, start + len(block)), span, np.ascontiguousarray(block[:, span])))
+        source_span = slice(int(read[0]), int(read[-1]) + 1)
+        found.append(Band(span, source_span, np.ascontiguousarray(block[:, source_span])))
     return tuple(found)
+
+
+def largest_block(source: int, target: int) -> int:
+    """Output pixels of a block, such that no product of `resize_part` on a square map has more than MOST_PRODUCTS."""
+    block = BLOCK
+    while block > 2 and max(block, source) * block * (block * source // target + 2) > MOST_PRODUCTS:
+        block -= 1
+    return block
 
 
 def resize(maps: Array, height: int, width: int, antialias: bool = False) -> Array:

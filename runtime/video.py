@@ -1,13 +1,18 @@
 """What a video is to the rest of the runtime: a length, a size, a rate, and frames by number."""
 
+from __future__ import annotations
+
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from fractions import Fraction
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from av.video.frame import VideoFrame
 
 Frame = NDArray[np.uint8]
 """One frame: (height, width, 3), RGB, 0..255, upright, origin at the top left corner."""
@@ -40,15 +45,31 @@ class Video(ABC):
     def _read(self, index: int) -> Frame:
         """Frame `index`, 0 <= index < len(self), as an array the caller may change."""
 
+    def _stored(self, index: int) -> VideoFrame | None:
+        """What `stored` gives for frame `index`, 0 <= index < len(self)."""
+        return None
+
     def __getitem__(self, index: int) -> Frame:
         """Frame `index` as uint8 RGB (height, width, 3); negative numbers count from the end."""
+        return self._read(self._checked(index))
+
+    def stored(self, index: int) -> VideoFrame | None:
+        """Frame `index` as it was decoded, where that is what every player shows: 8 bits, 4:2:0, BT.709, limited range,
+        upright, the width even and the height a multiple of four, as PyAV needs it.  None where it is not, and for
+        sources that are no video files.
+
+        The decoder goes on reading what it gave, so nobody may change it.
+        """
+        return self._stored(self._checked(index))
+
+    def _checked(self, index: int) -> int:
         frames = len(self)
         wanted = index + frames if index < 0 else index
         if not 0 <= wanted < frames:
             raise IndexError(f"frame {index} is outside the video of {frames} frames")
         if self.closed:
             raise VideoError("the video is closed")
-        return self._read(wanted)
+        return wanted
 
     def __iter__(self) -> Iterator[Frame]:
         return (self[index] for index in range(len(self)))

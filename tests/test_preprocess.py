@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from etam_onnx.runtime import preprocess
 from etam_onnx.runtime.errors import FrameError
 from etam_onnx.runtime.preprocess import check_frame, image_input, video_input
 
@@ -18,20 +17,6 @@ def test_video_frames_are_resized_by_pillow() -> None:
     expected = np.asarray(Image.fromarray(FRAME).resize((16, 16), Image.Resampling.BICUBIC), np.float32)
     np.testing.assert_array_equal(found[0].transpose(1, 2, 0), expected)
     assert (found.shape, found.dtype, found.flags.c_contiguous) == ((1, 3, 16, 16), np.float32, True)
-
-
-@pytest.mark.parametrize("cores", [1, 2, 3, 64])
-@pytest.mark.parametrize(
-    ("height", "width", "size"),
-    [(1080, 1920, 384), (1081, 1917, 512), (720, 1280, 1024), (480, 1300, 480), (700, 900, 900)],
-)
-def test_large_frames_are_resized_on_several_cores_to_the_same_values(
-    monkeypatch: pytest.MonkeyPatch, height: int, width: int, size: int, cores: int
-) -> None:
-    monkeypatch.setattr(preprocess, "_cores", lambda: cores)
-    frame = np.random.default_rng(height).integers(0, 256, (height, width, 3), np.uint8)
-    expected = np.asarray(Image.fromarray(frame).resize((size, size), Image.Resampling.BICUBIC), np.float32)
-    np.testing.assert_array_equal(video_input(frame, size)[0].transpose(1, 2, 0), expected)
 
 
 def test_single_images_are_resized_as_floats() -> None:

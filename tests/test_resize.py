@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from etam_onnx.runtime.resize import BLOCK, bands, bilinear_matrix, reached, resize, resize_part
+from etam_onnx.runtime.resize import BLOCK, MOST_PRODUCTS, bands, bilinear_matrix, reached, resize, resize_part
 
 SIZES = [(7, 7), (7, 20), (20, 7), (16, 64), (64, 16), (5, 3), (1, 4), (4, 1), (480, 256), (854, 256), (256, 480)]
 
@@ -101,13 +101,25 @@ def test_masks_become_the_same_masks_as_with_pytorch(height: int, width: int, si
 @pytest.mark.parametrize(("source", "target"), [(96, 1920), (96, 1080), (64, 65), (5, 300), (300, 129), (1, 4)])
 def test_blocks_make_up_the_matrix(source: int, target: int) -> None:
     whole = np.zeros((target, source), np.float32)
+    lengths = {band.target.stop - band.target.start for band in bands(source, target)}
+    assert max(lengths) - min(lengths) <= 1 and max(lengths) <= BLOCK
     end = 0
     for band in bands(source, target):
-        assert band.target.start == end and (band.target.stop - end >= BLOCK or target < BLOCK)
+        assert band.target.start == end
         whole[band.target, band.source] = band.weights
         end = band.target.stop
     assert end == target
     np.testing.assert_array_equal(whole, bilinear_matrix(source, target))
+
+
+@pytest.mark.parametrize("side", [16, 96, 128, 256])
+@pytest.mark.parametrize("length", [64, 144, 256, 480, 854, 1080, 1920, 3840])
+def test_enlarging_masks_wakes_no_threads(side: int, length: int) -> None:
+    blocks = bands(side, length)
+    most = max(band.target.stop - band.target.start for band in blocks)
+    for band in blocks:
+        reads = band.source.stop - band.source.start
+        assert max(side, most) * most * reads <= 1.05 * MOST_PRODUCTS < 262_144
 
 
 @pytest.mark.parametrize(("height", "width"), [(1080, 1920), (480, 854), (1081, 257), (300, 131)])

@@ -12,7 +12,10 @@ from fake_networks import FakeModel
 from etam_onnx.cli.prompts import ObjectPrompt
 from etam_onnx.cli.track import follow
 from etam_onnx.cli.tracked_video import Plan
+from etam_onnx.cli.video_writer import video_writer
 from etam_onnx.runtime.frames import open_video
+from etam_onnx.runtime.video import Frame
+from etam_onnx.runtime.video_file import VideoFile
 from etam_onnx.runtime.video_predictor import VideoPredictor
 
 FRAMES = 200
@@ -39,10 +42,29 @@ class Frames:
         return np.full((1080, 1920, 3), (index % 256, index // 256, 0), np.uint8)
 
 
+class NotedFile(VideoFile):
+    """A video file that notes the resident size whenever a frame is read."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.sizes: list[float] = []
+
+    def _read(self, index: int) -> Frame:
+        self.sizes.append(resident_mebibytes())
+        return super()._read(index)
+
+
 @pytest.mark.slow
+@pytest.mark.parametrize("stored", [False, True], ids=["arrays", "a file whose frames are drawn on as they are"])
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs Linux's /proc to read the resident size")
-def test_two_hundred_large_frames_leave_memory_flat(tmp_path: Path) -> None:
-    frames = Frames()
+def test_two_hundred_large_frames_leave_memory_flat(tmp_path: Path, stored: bool) -> None:
+    frames: Frames | NotedFile = Frames()
+    if stored:
+        with video_writer(tmp_path / "clip.mp4", 30, (1920, 1080)) as writer:
+            for index in range(FRAMES):
+                writer.write(frames[index])
+        frames = NotedFile(tmp_path / "clip.mp4")
+        assert frames.stored(0) is not None
     predictor = VideoPredictor(FakeModel().networks(), release_passed_frames=True)
     prompts = {n: ObjectPrompt(points=[(400 * n, 500)], labels=[1]) for n in (1, 2)}
     line = follow(

@@ -1,19 +1,23 @@
 """Drawing what was tracked onto a frame: a tint, a contour and a number per object, and the user's prompts.
 
 Only the parts of a frame that change are touched, so the time goes with the size of the objects, not of the frame.
+What the marks look like stands here; how they get onto a picture, in `canvas`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import TypeVar
 
 import numpy as np
+from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from ..runtime.video import Frame
+from .canvas import Canvas, Colour, PlanarCanvas, RgbCanvas, Stamp
 
-Colour = tuple[int, int, int]
+Picture = TypeVar("Picture", Frame, VideoFrame)
 Mask = NDArray[np.bool_]
 
 # Told apart by most colour-blind people and away from the greens, browns and greys of ordinary footage.
@@ -32,6 +36,7 @@ COLOURS: tuple[Colour, ...] = (
 TINT = 100  # of 255: how much of the object's colour lies over its pixels
 POSITIVE, NEGATIVE = (30, 200, 80), (230, 40, 50)
 DARK, LIGHT = (20, 20, 20), (255, 255, 255)
+STRIP = 64  # rows of prompts that are drawn at once, which bounds the memory that takes; even
 SMOOTH = 4  # small shapes are drawn this much larger and shrunk, for smooth edges
 
 
@@ -62,68 +67,82 @@ class Overlay:
         object.__setattr__(self, "stroke", max(2, round(shorter / 360)))
         object.__setattr__(self, "letters", max(10, round(shorter / 27)))
 
-    def draw(self, frame: Frame, masks: Mapping[int, Mask], marks: Mapping[int, Marks] | None = None) -> Frame:
-        """A copy of `frame` (height, width, 3) with every object's mask (height, width), by object id.
+    def draw(self, frame: Picture, masks: Mapping[int, Mask], marks: Mapping[int, Marks] | None = None) -> Picture:
+        """A copy of `frame` with every object's mask (height, width), by object id.
 
         An object with an empty mask is reported as lost in the upper left corner.
+
+        Args:
+            frame: uint8 RGB (height, width, 3), or a frame as `Video.stored` gives it.
         """
-        drawn = frame.copy()
+        if isinstance(frame, VideoFrame):
+            planes = PlanarCanvas(frame)
+            self._draw_on(planes, masks, marks)
+            return planes.frame
+        picture = RgbCanvas(frame)
+        self._draw_on(picture, masks, marks)
+        return picture.pixels
+
+    def _draw_on(self, canvas: Canvas, masks: Mapping[int, Mask], marks: Mapping[int, Marks] | None) -> None:
         taken: list[tuple[int, int, int, int]] = []
         boxes = {number: _bounds(mask) for number, mask in masks.items()}
         for number, bounds in boxes.items():
             if bounds is not None:
-                self._paint_mask(drawn, masks[number], bounds, colour_of(number))
+                self._paint_mask(canvas, masks[number], bounds, colour_of(number))
         if marks:
-            picture = Image.fromarray(drawn)
+            layer = Image.new("RGBA", self.size)
             for number, prompt in marks.items():
-                self._paint_marks(picture, prompt, colour_of(number))
-            drawn[:] = np.asarray(picture)
+                self._paint_marks(layer, prompt, colour_of(number))
+            for top in range(0, layer.height, STRIP):
+                strip = layer.crop((0, top, layer.width, min(top + STRIP, layer.height)))
+                if (used := strip.getbbox()) is not None:
+                    canvas.stamp(Stamp(strip.crop(used)), used[0], top + used[1])
         for number, bounds in boxes.items():
             if bounds is None:
                 gap = 2 * self.stroke
-                self._paint_chip(drawn, f"{number} lost", colour_of(number), (gap, gap), taken)
+                self._paint_chip(canvas, f"{number} lost", colour_of(number), (gap, gap), taken)
             else:
-                self._paint_chip(drawn, str(number), colour_of(number), self._beside(bounds, number), taken)
-        return drawn
+                self._paint_chip(canvas, str(number), colour_of(number), self._beside(bounds, number), taken)
 
-    def _paint_mask(self, drawn: Frame, mask: Mask, bounds: tuple[int, int, int, int], colour: Colour) -> None:
-        left, top, right, bottom = bounds
+    def _paint_mask(self, canvas: Canvas, mask: Mask, bounds: tuple[int, int, int, int], colour: Colour) -> None:
+        left, top = bounds[0] - bounds[0] % 2, bounds[1] - bounds[1] % 2
+        right, bottom = min(bounds[2] + bounds[2] % 2, self.size[0]), min(bounds[3] + bounds[3] % 2, self.size[1])
         inside = mask[top:bottom, left:right]
-        core = _eroded(mask, bounds, self.stroke)
+        core = _eroded(mask, (left, top, right, bottom), self.stroke)
         cover = inside.view(np.uint8) * np.uint8(255) - core.view(np.uint8) * np.uint8(255 - TINT)
-        part = drawn[top:bottom, left:right]
-        picture = Image.fromarray(part)
-        picture.paste(colour, None, Image.fromarray(cover))
-        part[:] = np.asarray(picture)
+        canvas.tint(cover, colour, left, top)
 
-    def _paint_marks(self, picture: Image.Image, marks: Marks, colour: Colour) -> None:
+    def _paint_marks(self, layer: Image.Image, marks: Marks, colour: Colour) -> None:
         if marks.box is not None:
             x0, y0, x1, y1 = marks.box
-            draw = ImageDraw.Draw(picture)
+            draw = ImageDraw.Draw(layer)
             draw.rectangle(_grown((x0, y0, x1, y1), self.stroke), outline=DARK, width=3 * self.stroke)
             draw.rectangle((x0, y0, x1, y1), outline=colour, width=self.stroke)
         radius = max(4, round(min(self.size) / 80))
         for (x, y), label in zip(marks.points, marks.labels, strict=True):
             dot = _dot(radius, POSITIVE if label == 1 else NEGATIVE)
-            picture.paste(dot, (round(x) - dot.width // 2, round(y) - dot.height // 2), dot)
+            above = Image.new("RGBA", layer.size)
+            above.paste(dot, (round(x) - dot.width // 2, round(y) - dot.height // 2))
+            layer.alpha_composite(above)
 
     def _beside(self, bounds: tuple[int, int, int, int], number: int) -> tuple[int, int]:
         """Upper left corner of the number's chip: centred above the object, or just inside its top."""
-        chip = _chip(str(number), colour_of(number), self.letters)
+        chip = _chip(str(number), colour_of(number), self.letters).picture
         left, top, right, _ = bounds
         above = top - chip.height - self.stroke
         return (left + right - chip.width) // 2, above if above >= 0 else top + self.stroke
 
     def _paint_chip(
         self,
-        drawn: Frame,
+        canvas: Canvas,
         text: str,
         colour: Colour,
         corner: tuple[int, int],
         taken: list[tuple[int, int, int, int]],
     ) -> None:
         """A label at `corner`, moved into the frame and below labels that are `taken` already."""
-        chip = _chip(text, colour, self.letters)
+        stamp = _chip(text, colour, self.letters)
+        chip = stamp.picture
         x = min(max(0, corner[0]), max(0, self.size[0] - chip.width))
         y = min(max(0, corner[1]), max(0, self.size[1] - chip.height))
         while any(
@@ -134,10 +153,7 @@ class Overlay:
         if y + chip.height > self.size[1]:
             y = min(max(0, corner[1]), max(0, self.size[1] - chip.height))
         taken.append((x, y, x + chip.width, y + chip.height))
-        part = drawn[y : y + chip.height, x : x + chip.width]
-        picture = Image.fromarray(part)
-        picture.paste(chip, None, chip)
-        part[:] = np.asarray(picture)
+        canvas.stamp(stamp, x, y)
 
 
 def _bounds(mask: Mask) -> tuple[int, int, int, int] | None:
@@ -197,7 +213,7 @@ def _dot(radius: int, colour: Colour) -> Image.Image:
 
 
 @lru_cache(maxsize=512)
-def _chip(text: str, colour: Colour, letters: int) -> Image.Image:
+def _chip(text: str, colour: Colour, letters: int) -> Stamp:
     """Text on a rounded plate of the object's colour with a dark rim."""
     font = ImageFont.load_default(letters * SMOOTH)
     left, top, right, bottom = font.getbbox(text)
@@ -212,4 +228,4 @@ def _chip(text: str, colour: Colour, letters: int) -> Image.Image:
         middle = (edge[0] - (left + right)) / 2, (edge[1] - (top + bottom)) / 2
         draw.text(middle, text, font=font, fill=DARK if bright else LIGHT)
 
-    return _smooth(width, height, paint)
+    return Stamp(_smooth(width, height, paint))

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from threading import Lock
+from typing import TYPE_CHECKING
 
 from ..runtime.video import Frame, Video
+
+if TYPE_CHECKING:
+    from av.video.frame import VideoFrame
 
 KEPT = 5  # frames that may lie between the two readers, the one being read included
 
 
 class SharedFrames(Video):
-    """`video` with one reader at a time.  The frames read last are kept, so the second reading costs nothing.
+    """`video` with one reader at a time.  The frames read last are kept, so the second reading costs nothing; but not
+    where there are stored frames, which is what the second reader takes then.
 
     Frames are handed out without a copy and are read-only.  turn: the lock that is held while `video` is used.
     """
@@ -41,7 +46,12 @@ class SharedFrames(Video):
             if frame is None:
                 frame = self.video[index]
                 frame.setflags(write=False)
-                self._kept[index] = frame
+                if self.video.stored(index) is None:
+                    self._kept[index] = frame
                 while len(self._kept) > KEPT:
                     self._kept.popitem(last=False)
             return frame
+
+    def _stored(self, index: int) -> VideoFrame | None:
+        with self.turn:
+            return self.video.stored(index)

@@ -9,12 +9,13 @@ from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
+from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
 from ..runtime.foreground import foreground_part
 from ..runtime.frame_result import FrameResult
 from ..runtime.resize import resize_part
-from ..runtime.video import Video
+from ..runtime.video import Frame, Video
 from .mask_folder import MaskFolder, label_map
 from .overlay import Marks, Mask, Overlay
 from .prompts import ObjectPrompt
@@ -178,16 +179,20 @@ def write_video(
     overlay = Overlay(video.size)
     marks = {n: Marks(p.points, p.labels, p.box) for n, p in prompts.items()}
 
+    def picture(index: int) -> Frame | VideoFrame:
+        stored = video.stored(index)
+        return video[index] if stored is None else stored
+
     def store_plain(index: int) -> None:
         if writer is not None:
-            writer.write(video[index])
+            writer.write(overlay.draw(picture(index), {}))
 
     def store(frame: FoundFrame) -> None:
         if masks is not None and frame.labels is not None:
             masks.write(frame.index, frame.labels)
         if writer is not None:
             shown = marks if frame.index == plan.start else None
-            writer.write(overlay.draw(video[frame.index], frame.masks, shown))
+            writer.write(overlay.draw(picture(frame.index), frame.masks, shown))
 
     upcoming = in_order(found, plan)
     with WorkQueue(WAITING) as queue:
