@@ -14,14 +14,14 @@ from .int8.tensor_names import shapes_of
 
 Shapes = Mapping[str, tuple[int, ...]]
 
-FIRST_FACTOR = frozenset(("Gemm", "MatMul", "MatMulInteger", "MatMulIntegerToFloat", "QLinearMatMul"))
+FIRST_FACTOR = frozenset(("FusedMatMul", "Gemm", "MatMul", "MatMulInteger", "MatMulIntegerToFloat", "QLinearMatMul"))
 """Products whose first input is a factor (..., M, K), or (K, M) with `transA`."""
 KERNEL = {"Conv": 1, "ConvInteger": 1, "FusedConv": 1, "QLinearConv": 3, "ConvTranspose": 1}
 """Convolutions, and which of their inputs is the kernel."""
 ATTENTION = "MultiHeadAttention"
 INTEGER = frozenset(("MatMulInteger", "MatMulIntegerToFloat", "QLinearMatMul", "ConvInteger", "QLinearConv"))
 _RECURRENT = ("GRU", "LSTM", "RNN")
-_FUSED = ("DynamicQuantizeMatMul", "Einsum", "FusedGemm", "FusedMatMul", "MatMulNBits", "QGemm")
+_FUSED = ("DynamicQuantizeMatMul", "Einsum", "FusedGemm", "MatMulNBits", "QGemm")
 _ATTENTION = ("Attention", "GroupQueryAttention", "PackedMultiHeadAttention", "QAttention")
 UNKNOWN = frozenset((*_RECURRENT, *_FUSED, *_ATTENTION))
 """Operators that multiply matrices and are not counted here; passing over them would give too low a number."""
@@ -110,7 +110,10 @@ def _rule(kind: str) -> Callable[[onnx.NodeProto, Shapes], int]:
 
 def _matrix_product(node: onnx.NodeProto, shapes: Shapes) -> int:
     factor = shapes[node.input[0]]
-    transposed = any(attribute.name == "transA" and attribute.i for attribute in node.attribute)
+    options = {attribute.name for attribute in node.attribute if attribute.i}
+    if options & {"transBatchA", "transBatchB"}:
+        raise ValueError(f"{node.name}: {node.op_type} is not counted with its first axes transposed")
+    transposed = "transA" in options
     return prod(shapes[node.output[0]]) * factor[-2 if transposed else -1]
 
 

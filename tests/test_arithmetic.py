@@ -54,6 +54,8 @@ def test_matrix_products() -> None:
     assert single("MatMul", {"x": (2, 1, 5, 3), "y": (4, 3, 7)}, {}) == 2 * 4 * 5 * 3 * 7
     assert single("Gemm", {"x": (5, 3)}, {"w": floats(7, 3), "b": floats(7)}, transB=1) == 5 * 3 * 7
     assert single("Gemm", {"x": (3, 5)}, {"w": floats(3, 7)}, transA=1) == 5 * 3 * 7
+    inputs = {"q": (2, 5, 3), "k": (2, 7, 3)}
+    assert single("FusedMatMul", inputs, {}, MICROSOFT, transB=1, alpha=0.5) == 2 * 5 * 3 * 7
 
 
 def test_convolutions() -> None:
@@ -135,6 +137,9 @@ def test_products_that_cannot_be_counted_are_refused(tmp_path: Path) -> None:
     einsum = helper.make_node("Einsum", ["x", "y"], ["out"], equation="ij,jk->ik")
     with pytest.raises(ValueError, match="by_hand: Einsum is not among the operators that can be counted"):
         arithmetic_of(model_of([einsum], {"x": (5, 3), "y": (3, 7)}, {}))
+    turned = helper.make_node("FusedMatMul", ["x", "y"], ["out"], "turned", domain=MICROSOFT, transBatchA=1)
+    with pytest.raises(ValueError, match="turned: FusedMatMul is not counted with its first axes transposed"):
+        arithmetic_of(model_of([turned], {"x": (5, 2, 3), "y": (2, 3, 7)}, {}))
     packed = helper.make_node("MultiHeadAttention", ["x"], ["out"], "packed", domain=MICROSOFT, num_heads=2)
     with pytest.raises(ValueError, match="packed: MultiHeadAttention is only counted of queries, keys and values"):
         arithmetic_of(model_of([packed], {"x": (1, 5, 2, 3, 4)}, {}))
