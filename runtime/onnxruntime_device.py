@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from ..graphs.contract import Port
 from .backend import Handle
 from .errors import BundleError, DeviceError
+from .processor import adds_bytes_exactly
 
 Array = NDArray[np.float32]
 
@@ -110,8 +111,8 @@ class Device:
         options.intra_op_num_threads = threads or self._threads
         # Several sessions take turns on the same cores: pools that spin while idle slow each other down.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        # Products of bytes that older processors would add up in 16 bits take exact kernels there.
-        options.add_session_config_entry("session.x64quantprecision", "1")
+        if not adds_bytes_exactly():  # slower kernels for products of bytes, which would overflow otherwise
+            options.add_session_config_entry("session.x64quantprecision", "1")
         provider: Any = self.provider
         if self.name != "cpu":
             options.log_severity_level = 4  # what went wrong is said once, in the exception

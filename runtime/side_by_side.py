@@ -16,6 +16,11 @@ T = TypeVar("T")
 _here = local()
 
 
+def one_of_several() -> bool:
+    """Whether this thread does what several do at once."""
+    return getattr(_here, "one_of_several", False)
+
+
 def beside_others() -> bool:
     """Whether this thread has one core only, because others work beside it."""
     return getattr(_here, "beside", False)
@@ -55,5 +60,5 @@ class SideBySide:
 
 
 def _alone(work: Callable[[T], None], item: T) -> None:
-    _here.beside = True
+    _here.one_of_several = _here.beside = True
     work(item)

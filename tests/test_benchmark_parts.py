@@ -30,6 +30,7 @@ from etam_onnx.benchmark.worker import Work, peak_memory
 from etam_onnx.cli.demo_clip import DemoClip
 from etam_onnx.conversion.matrix_products import Chain
 from etam_onnx.runtime.frames import open_video
+from etam_onnx.runtime.side_by_side import SideBySide, on_all_cores
 
 # Recorded from oneMKL 2024.2 on an AMD processor, as it is and with its fast path.
 SLOW = (
@@ -85,6 +86,27 @@ def test_what_other_threads_do_is_counted_beside_the_frame() -> None:
     frame = stopwatch.mark()
     assert frame.beside["decode"] >= 0.02
     assert frame.parts == frame.calls == {}
+
+
+def test_objects_side_by_side_share_the_time_of_the_frame() -> None:
+    stopwatch = Stopwatch(workers=2)
+    graph = stopwatch.timed("graph", lambda: time.sleep(0.03))
+    shared = stopwatch.timed("shared", lambda: time.sleep(0.02))
+
+    def work(item: int) -> None:
+        graph()
+        if item == 0:
+            with on_all_cores():
+                shared()
+
+    objects = SideBySide(2)
+    stopwatch.start()
+    objects.each(work, range(3))
+    frame = stopwatch.mark()
+    assert frame.calls == {"graph": 3, "shared": 1} and frame.beside == {}
+    assert 0.06 <= frame.parts["graph"] < 0.075, "two of them at once, each half, and one alone"
+    assert frame.parts["shared"] >= 0.02
+    assert sum(frame.parts.values()) <= frame.seconds
 
 
 def test_a_part_that_fails_is_counted_and_waits_for_its_device() -> None:

@@ -9,14 +9,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..runtime.side_by_side import beside_others, one_of_several
+
 
 @dataclass(frozen=True)
 class FrameTimes:
     """One frame.
 
     seconds: from the frame before to this one.  parts: seconds in each named function, not counting the named ones that
-    it called, so they add up to at most `seconds`.  calls: how often each was called there.  beside: seconds in named
-    functions on other threads, which overlap with everything.
+    it called, so they add up to at most `seconds`; where objects are tracked side by side, each function its share of
+    that time.  calls: how often each was called there.  beside: seconds in named functions on other threads, which
+    overlap with everything.
     """
 
     seconds: float
@@ -26,11 +29,16 @@ class FrameTimes:
 
 
 class Stopwatch:
-    """Times frames on the thread that made it."""
+    """Times frames on the thread that made it.
 
-    def __init__(self) -> None:
+    Args:
+        workers: how many objects are tracked side by side, while that thread waits for them.
+    """
+
+    def __init__(self, workers: int = 1) -> None:
         self._home = threading.get_ident()
-        self._entries: deque[tuple[str, float, bool]] = deque()  # name, seconds, on the home thread
+        self._workers = workers
+        self._entries: deque[tuple[str, float, bool]] = deque()  # name, seconds, of the frame
         self._open = threading.local()
         self._begun = time.perf_counter()
 
@@ -53,7 +61,8 @@ class Stopwatch:
                 own = spent - inner.pop()
                 if inner:
                     inner[-1] += spent
-                self._entries.append((name, own, threading.get_ident() == self._home))
+                of_the_frame = threading.get_ident() == self._home or one_of_several()
+                self._entries.append((name, own / self._workers if beside_others() else own, of_the_frame))
 
         return run
 
@@ -67,10 +76,10 @@ class Stopwatch:
         now = time.perf_counter()
         times = FrameTimes(now - self._begun)
         for _ in range(len(self._entries)):  # other threads may go on adding
-            name, seconds, at_home = self._entries.popleft()
-            shares = times.parts if at_home else times.beside
+            name, seconds, of_the_frame = self._entries.popleft()
+            shares = times.parts if of_the_frame else times.beside
             shares[name] = shares.get(name, 0.0) + seconds
-            if at_home:
+            if of_the_frame:
                 times.calls[name] = times.calls.get(name, 0) + 1
         self._begun = now
         return times

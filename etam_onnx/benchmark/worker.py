@@ -79,7 +79,7 @@ def serve(contender: Contender, work: Work, channel: Channel) -> None:
         return
     networks = open_networks(contender)
     channel.send({"ready": {**facts(contender, networks), "graphs": list(networks.runners)}})
-    stopwatch = Stopwatch()
+    stopwatch = Stopwatch(networks.workers)
     time_surroundings(stopwatch)
     timed = timed_networks(networks, contender, stopwatch)
     decoded: list[Any] = []
