@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,17 @@ from ..graphs.bundle import MANIFEST, file_identity
 from ..graphs.contract import Graph, contract
 from ..graphs.manifest import Manifest
 from ..graphs.ort_contract import ort_contract
-from ..graphs.variants import ORT, PORTABLE, VARIANTS, edges_of, precision_of
+from ..graphs.variants import ORT, PORTABLE, VARIANTS, edges_of, precision_of, system_of
 from ..manifest_of_model import PROMPTED_FRAMES, geometry_of, manifest_of
 from ..model import EfficientTAM
 from ..runtime.networks import Networks
 from ..runtime.onnxruntime_backend import OnnxRuntimeBackend
 from ..runtime.parity import EdgeError, replay
 from ..torch_backend import torch_networks
+from .coreml.descriptions import Facts
+from .coreml.packages import FRAMES, write_packages
+from .coreml.packages import steps as package_steps
+from .coreml.toolbox import require_coremltools
 from .int8 import PARTS
 from .onnx_graph import ExportError, export_graph
 from .ort.deployment import deployment_of
@@ -41,7 +46,7 @@ DEFAULT_VARIANTS = (PORTABLE, ORT)
 class _Plan:
     """The variants with one kind of edges: their graphs, the modules of these, the calls to measure them with.
 
-    convert: a graph by its name in the precision of a variant; the same model where that changes nothing.
+    convert: a graph by its name in the precision of a variant; that of fp32 where the precision changes nothing.
     """
 
     variants: list[str]
@@ -63,6 +68,7 @@ def export_bundle(
     variants: Sequence[str] = DEFAULT_VARIANTS,
     memory_counts: Sequence[int] | None = None,
     int8_parts: Collection[str] = tuple(PARTS),
+    frame: str = FRAMES[0],
     source: dict[str, Any] | None = None,
     card: dict[str, Any] | None = None,
     vectors: bool = True,
@@ -78,6 +84,7 @@ def export_bundle(
         variants: of the graphs to write, of `VARIANTS`; those with the edges of `ort` share what they have in common.
         memory_counts: memory slots of the memory-attention graphs with the edges of `ort`, see `deployment_of`.
         int8_parts: what the variant `ort-int8` puts into integers, see `int8.recipe`.
+        frame: how the image encoders of the variants for Core ML take a frame, of `coreml.packages.FRAMES`.
         source: where the weights come from (checkpoint hash and so on), for the manifest.
         card: licence, data and limits of the weights, for the manifest.
         vectors: also write the test vectors.
@@ -86,12 +93,16 @@ def export_bundle(
     Raises:
         ExportError: the folder exists; there is no such variant; a graph's edges, ONNX's checker or the measured parity
             is wrong.
+        ImportError: a variant is for Core ML, and coremltools is not installed or too old.
         ValueError: there is nothing of that name to put into integers, or a number of memories is not positive.
     """
     output = Path(output)
     unknown = [variant for variant in variants if variant not in VARIANTS]
     if unknown or not variants:
         raise ExportError(f"the variants are {', '.join(VARIANTS)}, found {unknown or 'none'}")
+    systems = {system_of(variant) for variant in variants} - {""}
+    if systems:
+        require_coremltools(systems)
     geometry = geometry_of(model.config, prompted_frames)
     reads_keys = any(edges_of(variant) == ORT for variant in variants)
     deployment = deployment_of(model.config, geometry, memory_counts) if reads_keys else None
@@ -107,7 +118,7 @@ def export_bundle(
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
     try:
-        manifest = _write(model, manifest, partial, variants, int8_parts, vectors, progress)
+        manifest = _write(model, manifest, partial, variants, int8_parts, frame, vectors, progress)
         if output.exists():
             shutil.rmtree(output)
         partial.rename(output)
@@ -122,6 +133,7 @@ def _write(
     root: Path,
     variants: Sequence[str],
     int8_parts: Collection[str],
+    frame: str,
     vectors: bool,
     progress: Callable[[str], None],
 ) -> Manifest:
@@ -133,7 +145,8 @@ def _write(
     written: dict[str, dict[str, str]] = {}
     parity: dict[str, list[dict[str, Any]]] = {}
     for edges in (PORTABLE, ORT):
-        plan = _plan(model, manifest, reference, calls, [v for v in variants if edges_of(v) == edges], int8_parts)
+        chosen = [v for v in variants if edges_of(v) == edges and not system_of(v)]
+        plan = _plan(model, manifest, reference, calls, chosen, int8_parts)
         if plan.variants:
             names, graphs = _write_graphs(root / edges, plan, progress)
             files += names
@@ -143,6 +156,16 @@ def _write(
                 found = {name: root / path for name, path in paths.items()}
                 errors = measure(found, plan.calls(), plan.graphs, precision_of(variant))
                 parity[variant] = [asdict(error) for error in errors]
+    packaged = [variant for variant in variants if system_of(variant)]
+    if packaged:
+        facts = Facts.of_card(manifest.model, manifest.card, _version())
+        packages = write_packages(model, manifest.geometry, root, packaged, calls, facts, frame, progress)
+        files += packages.files
+        written |= packages.graphs
+        manifest = replace(manifest, programs=packages.programs)
+        for variant, found_errors in packages.errors.items():
+            _require_tolerance(variant, found_errors)
+            parity[variant] = [asdict(error) for error in found_errors]
     if vectors:
         progress("writing vectors")
         files += write_vectors(root, frames, calls, results)
@@ -202,7 +225,8 @@ def _write_graphs(
         variants[variant] = {}
         for name, model in plain.items():
             converted = plan.convert(model, name, precision, plan.calls())
-            stem = name if converted is model or precision == "fp32" else f"{name}_{precision}"
+            same = precision == "fp32" or converted == plan.convert(model, name, "fp32", [])
+            stem = name if same else f"{name}_{precision}"
             models[stem] = converted
             variants[variant][name] = f"{folder.name}/{stem}.onnx"
     folder.mkdir()
@@ -221,8 +245,18 @@ def steps(
     """How many times `export_bundle` calls `progress`, vectors included."""
     geometry = geometry_of(model.config, prompted_frames)
     manifest = replace(manifest_of(model, geometry), deployment=deployment_of(model.config, geometry, memory_counts))
-    traced = {edges_of(variant): len(manifest.graphs_of(variant)) for variant in variants}
-    return sum(traced.values()) + len(variants) + 2
+    onnx_variants = [variant for variant in variants if not system_of(variant)]
+    traced = {edges_of(variant): len(manifest.graphs_of(variant)) for variant in onnx_variants}
+    packaged = package_steps(len(contract(geometry)), len(variants) - len(onnx_variants))
+    return sum(traced.values()) + len(onnx_variants) + packaged + 2
+
+
+def _version() -> str:
+    """Version of this package, empty in a checkout that is not installed."""
+    try:
+        return version("etam-onnx")
+    except PackageNotFoundError:
+        return ""
 
 
 def check_onnx(path: Path) -> None:
@@ -251,10 +285,15 @@ def measure(
     backend = OnnxRuntimeBackend("cpu")
     runners = {name: backend.load(graphs[name], path) for name, path in paths.items()}
     errors = replay(graphs, runners, ((c.graph, c.inputs, c.outputs) for c in calls), precision)
+    _require_tolerance(precision, errors)
+    return errors
+
+
+def _require_tolerance(where: str, errors: list[EdgeError]) -> None:
+    """ExportError that names the first output that is out of tolerance."""
     for error in errors:
         if not error.passed:
             raise ExportError(
-                f"{error.graph}: output {error.port} differs from PyTorch by {error.error:.1e} relative, "
+                f"{where} {error.graph}: output {error.port} differs from PyTorch by {error.error:.1e} relative, "
                 f"tolerance {error.tolerance:.1e}"
             )
-    return errors

@@ -10,7 +10,8 @@ from .contract import Graph
 from .errors import BundleError
 from .external_data import external_locations
 from .manifest import MANIFEST, File, Manifest, read_manifest
-from .variants import ORT, edges_of
+from .package_files import SUFFIX, contained_files, referenced_files
+from .variants import ORT, edges_of, system_of
 
 SHIPPED = Path(__file__).resolve().parent / "shipped"
 """Where the bundles live that come with the package."""
@@ -81,6 +82,8 @@ class Bundle:
                 raise BundleError(
                     f"{root / MANIFEST}: the variant {variant!r} does not have exactly the contract's graphs"
                 )
+            if system_of(variant) and set(manifest.programs.get(variant, {})) != set(graphs):
+                raise BundleError(f"{root / MANIFEST}: the variant {variant!r} does not have a program for each graph")
         return cls(root, manifest)
 
     def graphs_of(self, variant: str) -> dict[str, Graph]:
@@ -102,8 +105,36 @@ class Bundle:
             raise BundleError(f"{path} is damaged: its SHA-256 is not the one in the manifest")
         return path
 
+    def check_package(self, relative: str) -> Path:
+        """The folder of a Core ML package that holds what the manifest lists there, all of it and nothing else.
+
+        Raises:
+            BundleError: the package is missing; a file in it is missing, damaged, or not listed; or the package refers
+                to a file that is none of these.
+        """
+        path = inside(self.root, relative)
+        listed = {name for name in self.manifest.files if name.startswith(f"{relative}/")}
+        if not listed:
+            raise BundleError(f"{self.root / MANIFEST} does not list the files of {relative}")
+        if not path.is_dir():
+            raise BundleError(f"the bundle {self.root} lacks the package {relative}")
+        for name in sorted(listed):
+            self.check_file(name)
+        foreign = {f"{relative}/{name}" for name in contained_files(path)} - listed
+        if foreign:
+            raise BundleError(f"{self.root / MANIFEST} does not list the file {min(foreign)}")
+        try:
+            missing = {f"{relative}/{name}" for name in referenced_files(path)} - listed
+        except ValueError as error:
+            raise BundleError(f"{path} is not a Core ML package: {error}") from error
+        if missing:
+            raise BundleError(f"{path} refers to {min(missing)}, which {self.root / MANIFEST} does not list")
+        return path
+
     def graph_paths(self, variant: str) -> dict[str, Path]:
         """Path of each graph of a variant, after checking every file that the variant reads, external data included.
+
+        For Core ML it is the folder of a package, the same for graphs that are functions of one.
 
         Raises:
             BundleError: the variant is not in the bundle; a file is missing or damaged; a file refers to data
@@ -116,6 +147,10 @@ class Bundle:
         paths: dict[str, Path] = {}
         checked: set[str] = set()
         for name, relative in self.manifest.variants[variant].items():
+            if relative.endswith(SUFFIX):
+                known = [paths[other] for other in paths if self.manifest.variants[variant][other] == relative]
+                paths[name] = known[0] if known else self.check_package(relative)
+                continue
             path = paths[name] = self.check_file(relative)
             if path.suffix != ".onnx":
                 continue

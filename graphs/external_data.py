@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from .wire_format import delimited_fields
+
 # Field numbers of onnx.proto: message -> fields that lead to a tensor.
 _INTO = {
     "model": {7: "graph", 20: "training", 25: "function"},
@@ -22,45 +24,11 @@ _INTO = {
 }
 
 
-def _varint(data: memoryview, at: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
-        byte = data[at]
-        at += 1
-        value |= (byte & 0x7F) << shift
-        if not byte & 0x80:
-            return value, at
-        shift += 7
-        if shift > 63:
-            raise ValueError("a number has more than 64 bits")
-
-
-def _fields(data: memoryview) -> Iterator[tuple[int, memoryview]]:
-    """The length-delimited fields of a message."""
-    at = 0
-    while at < len(data):
-        tag, at = _varint(data, at)
-        kind = tag & 7
-        if kind == 0:
-            _, at = _varint(data, at)
-        elif kind == 2:
-            length, at = _varint(data, at)
-            if at + length <= len(data):
-                yield tag >> 3, data[at : at + length]
-            at += length
-        elif kind in (1, 5):
-            at += 8 if kind == 1 else 4
-        else:
-            raise ValueError(f"unknown wire type {kind}")
-        if at > len(data):
-            raise ValueError("a field runs past the end of its message")
-
-
 def _walk(data: memoryview, message: str) -> Iterator[str]:
-    for number, content in _fields(data):
+    for number, content in delimited_fields(data):
         inner = _INTO[message].get(number)
         if inner == "entry":
-            entry = {key: bytes(value) for key, value in _fields(content)}
+            entry = {key: bytes(value) for key, value in delimited_fields(content)}
             if entry.get(1) == b"location":
                 yield entry.get(2, b"").decode("utf-8", "replace")
         elif inner:

@@ -14,9 +14,12 @@ MANIFEST_FIELDS = {
     "model": "name of the configuration",
     "geometry": "the given sizes, see Sizes",
     "constants": "learned numbers that the host needs",
-    "variants": "for each variant, see Variants, the file of every graph, relative to the bundle, with forward slashes",
+    "variants": "for each variant, see Variants, the file of every graph, relative to the bundle, with forward "
+    "slashes; for Core ML the folder of its package",
     "deployment": "what the ports for ONNX Runtime need besides the geometry: `layers` of memory attention, side "
     "`pool` of its windows, `memory_counts` of its graphs; null without such a variant",
+    "programs": "for each variant for Core ML, and each graph, what its package makes of it; "
+    "empty without such a variant",
     "files": "identity of every file but `manifest.json`, external data and vectors included",
     "parity": "for each variant the error of every output measured at export: graph, port, calls, error, tolerance",
     "source": "where the weights come from: the configuration and, if known, the checkpoint's SHA-256",
@@ -45,6 +48,13 @@ FIELDS: dict[type, dict[str, str]] = {
     },
 }
 """Meaning of the fields whose dataclass does not explain each in its docstring."""
+
+PACKAGES = """\
+A package for Core ML is a folder; the manifest lists every file in it.  From iOS 18 the graphs of memory attention are
+functions of one package and share its weights; a package with one function calls it `main`.  All ports are float16
+arrays, but for the frame: an RGB image of 8 bits, or a float32 array, as the manifest's `programs` say.  The two differ
+only in what an app hands over: frames of a video are whole numbers in either, a single image is rounded to them."""
+"""What the variants for Core ML have in common."""
 
 _TYPES = ", ".join(f"{name} ({size} byte{'s' * (size > 1)})" for name, size in ITEM_SIZE.items())
 VECTORS = f"""\

@@ -72,9 +72,23 @@ class File:
 
 
 @dataclass(frozen=True)
+class Program:
+    """What a Core ML package makes of one graph.
+
+    function: of the package that computes the graph.  frame: how the graph takes a frame, pixels (an RGB image of 8
+    bits) or numbers (an array); empty if it takes none.  operators: operations of each kind, constants not counted.
+    """
+
+    function: str
+    frame: str
+    operators: dict[str, int]
+
+
+@dataclass(frozen=True)
 class Manifest:
     """Everything a host must know.  `variants` maps a variant to the file of each of its graphs, relative to the
-    bundle.  `deployment` is what the edges of the variants for ONNX Runtime need besides the geometry.
+    bundle; for Core ML it is the folder of a package, which several graphs may share, and `programs` says more.
+    `deployment` is what the edges of the variants for ONNX Runtime need besides the geometry.
     """
 
     model: str
@@ -82,6 +96,7 @@ class Manifest:
     constants: Constants
     variants: dict[str, dict[str, str]]
     deployment: Deployment | None = None
+    programs: dict[str, dict[str, Program]] = field(default_factory=dict)
     files: dict[str, File] = field(default_factory=dict)
     parity: dict[str, Any] = field(default_factory=dict)
     source: dict[str, Any] = field(default_factory=dict)
@@ -122,6 +137,24 @@ def _file_names(variant: str, graphs: Any, where: Path) -> dict[str, str]:
     if not isinstance(graphs, dict) or not all(isinstance(name, str) for name in graphs.values()):
         raise BundleError(f"{where}: the variant {variant!r} should map graphs to names of files")
     return dict(graphs)
+
+
+def _programs(stated: Any, where: Path) -> dict[str, dict[str, Program]]:
+    """By variant and graph; bundles from before there were packages state nothing."""
+    try:
+        return {
+            variant: {
+                graph: Program(
+                    str(entry["function"]),
+                    str(entry["frame"]),
+                    {str(kind): int(count) for kind, count in entry["operators"].items()},
+                )
+                for graph, entry in graphs.items()
+            }
+            for variant, graphs in (stated or {}).items()
+        }
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise BundleError(f"{where}: 'programs' is malformed: {error}") from error
 
 
 def _preprocessing(stated: dict[str, Any], where: Path) -> Preprocessing:
@@ -212,6 +245,7 @@ def read_manifest(path: Path) -> Manifest:
             ),
             variants={k: _file_names(k, v, path) for k, v in _section(data, "variants", dict, path).items()},
             deployment=_deployment(data.get("deployment"), geometry, path),
+            programs=_programs(data.get("programs"), path),
             files={k: File(str(v["sha256"]), int(v["size"])) for k, v in _section(data, "files", dict, path).items()},
             parity=_section(data, "parity", dict, path),
             source=_section(data, "source", dict, path),

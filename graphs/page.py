@@ -17,7 +17,7 @@ from . import files_guide, host_guide, ort_guide
 from .contract import Geometry, Graph, Port, contract
 from .files_guide import described
 from .host_guide import Situation
-from .manifest import MANIFEST, Constants, File, Preprocessing, Rules
+from .manifest import MANIFEST, Constants, File, Preprocessing, Program, Rules
 from .ort_contract import Deployment, ort_contract
 from .symbols import derived_sizes, field_names, formula, symbolic, symbolic_deployment
 from .variants import ORT, PORTABLE, VARIANTS
@@ -89,6 +89,8 @@ def _variants() -> Iterator[str]:
         ("variant", "ports", "precision", "for"),
         ((_code(v.name), _PORTS[v.edges], v.precision, v.doc) for v in VARIANTS.values()),
     )
+    yield ""
+    yield files_guide.PACKAGES
 
 
 def _sizes(geometry: Geometry, name: str) -> Iterator[str]:
@@ -204,6 +206,7 @@ def _manifest() -> Iterator[str]:
         ("`preprocessing`", Preprocessing),
         ("`constants`", Constants),
         ("an entry of `files`", File),
+        ("a graph in `programs`", Program),
         ("a port in `graphs`", Port),
     ):
         yield ""

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from etam_onnx.graphs.contract import LABELS, MASKS, Geometry, Graph, memory_port
 from etam_onnx.graphs.manifest import Constants, Manifest
-from etam_onnx.graphs.variants import PORTABLE
 from etam_onnx.graphs.ort_contract import Deployment
+from etam_onnx.graphs.variants import PORTABLE
 from etam_onnx.runtime.networks import Networks
 
 Array = NDArray[np.float32]

@@ -78,7 +78,7 @@ def test_the_graphs_and_their_shapes() -> None:
 def test_every_port_is_described_and_small_enough_for_every_runtime(graph: Graph) -> None:
     ports = graph.inputs + graph.outputs
     assert len({port.name for port in graph.inputs}) == len(graph.inputs)
-    assert graph.tolerance and all(0 < value < 0.1 for value in graph.tolerance.values())
+    assert graph.tolerance and all(0 < value <= 0.2 for value in graph.tolerance.values())
     for port in ports:
         assert port.doc.endswith(".") and port.dtype == "float32"
         assert len(port.shape) <= 4 and max(port.shape) <= 16384

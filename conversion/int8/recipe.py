@@ -1,4 +1,7 @@
-"""What is computed in integers in an `int8` bundle: which layers of which graphs."""
+"""What is computed in integers in an `int8` bundle: which layers of which graphs.
+
+Scores of the image encoder are not: it would gain nothing (`python -m etam_onnx.conversion.worth` measures that).
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ from .smoothing import smooth_norms
 PARTS = {
     "encoder": "linear layers of the image encoder",
     "memory": "linear layers of memory attention",
-    "scores": "attention scores of both",
+    "scores": "attention scores of memory attention",
 }
 """What can be put into integers, each alone or together."""
 NARROWEST = 64
@@ -53,6 +56,6 @@ def to_int8(
     if ("encoder" if encoder else "memory") in parts:
         smooth = smooth_norms(model, samples[:SAMPLES])
         result = quantize_linears(smooth, lambda _, matrix: encoder or min(matrix.shape) >= NARROWEST)
-    if "scores" in parts:
-        result = quantize_scores(result, lambda *_: True, width=None if encoder else width)
+    if "scores" in parts and not encoder:
+        result = quantize_scores(result, lambda *_: True, width)
     return result

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import onnx
 
-from ..int8 import quantize_linears, to_int8
+from ..int8 import quantize_linears, quantize_scores, to_int8
 from ..ort.written_attention import write_out_attention
 from .rewriting import Form, Pair, Rewriting, Step
 from .subject import Subject
@@ -40,6 +41,13 @@ def _smoothing(subject: Subject) -> Pair:
     return Form((rough,)), _form(subject, ENCODER, ("encoder",))
 
 
+def _encoder_scores(subject: Subject) -> Pair:
+    linears = _form(subject, ENCODER, ("encoder",))
+    (step,) = linears.steps
+    scores = replace(step, rewrite=lambda model: quantize_scores(step.rewrite(model), lambda *_: True))
+    return linears, Form((scores,))
+
+
 REWRITINGS = (
     Rewriting(
         "int8-encoder",
@@ -58,9 +66,9 @@ REWRITINGS = (
     ),
     Rewriting(
         "int8-encoder-scores",
-        "attention scores in integers, softmax and values in float32",
+        "attention scores in integers, softmax and values in float32; not in the variant, because it gains nothing",
         "image_encoder",
-        lambda subject: _more(subject, ENCODER, ("encoder",), "scores"),
+        _encoder_scores,
         scope="whole graph, both with int8-encoder",
         tolerance=ROUNDED,
     ),
