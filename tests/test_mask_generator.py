@@ -36,7 +36,7 @@ class Disks:
         self.clicks: list[np.ndarray] = []
 
     def networks(self) -> Networks:
-        manifest = Manifest("disks", GEOMETRY, "fp32", Constants((0.0,) * 8, (0.0,) * 16, 0.0), {})
+        manifest = Manifest("disks", GEOMETRY, Constants((0.0,) * 8, (0.0,) * 16, 0.0), {})
         return Networks(manifest, {"image_encoder": self.encode, "mask_decoder": self.decode})
 
     def encode(self, image: np.ndarray) -> dict[str, Any]:
