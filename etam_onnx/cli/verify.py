@@ -37,7 +37,8 @@ def run(options: argparse.Namespace) -> int:
     for variant, clip in outcome.clips.items():
         verdict = "" if clip.passed else "  FAILED"
         print(
-            f"clip tracked again on {variant}: {clip.answers} answers, {100 * clip.agreement:.3f} % of mask pixels equal "
-            f"at worst ({100 * clip.tolerance:g} asked for), logits within {clip.error:.1e}{verdict}"
+            f"clip tracked again on {variant}: {clip.answers} answers, "
+            f"{100 * clip.agreement:.3f} % of mask pixels equal at worst ({100 * clip.tolerance:g} asked for), "
+            f"logits within {clip.error:.1e}{verdict}"
         )
     return 0 if outcome.passed else 1
