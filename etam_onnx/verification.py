@@ -1,27 +1,31 @@
 """Does a bundle compute on this device what it computed where it was made?
 
-Replays the calls of the bundle's test vectors on the portable graphs, whose edges they are recorded at, and tracks the
-clip on every variant that the device runs.
+Replays the calls of the bundle's test vectors on every variant whose edges they are recorded at, and tracks the clip on
+every variant that the device runs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .graphs.bundle import Bundle
 from .graphs.errors import BundleError
-from .graphs.variants import PORTABLE, precision_of
+from .graphs.variants import COREML, PORTABLE, edges_of, precision_of, system_of
 from .graphs.vectors import INDEX, TENSORS, StoredTensor, Vectors, read_vectors
-from .runtime.networks import Networks
-from .runtime.onnxruntime_backend import OnnxRuntimeBackend
+from .runtime.backend import Backend
+from .runtime.networks import Networks, backend_of
 from .runtime.parity import EdgeError, relative_error, replay
 from .runtime.video_predictor import VideoPredictor
 
-MASK_AGREEMENT = {"fp32": 0.999, "fp16": 0.99, "int8": 0.97}
+INTERPRETED = "coreml-interpreted"
+"""The device on which Core ML packages are interpreted, on any system."""
+Arrays = dict[str, NDArray[np.float32]]
+MASK_AGREEMENT = {"fp32": 0.999, "fp16": 0.99, "int8": 0.97, "palette6": 0.95}
 """Share of low-resolution mask pixels that must agree when the whole clip is tracked again, by precision."""
 
 
@@ -44,10 +48,17 @@ class ClipAgreement:
 
 @dataclass(frozen=True)
 class Verification:
-    """Errors per output port of the portable graphs, and by variant the clip as a whole."""
+    """By variant: errors per output port, of variants with the edges that calls are recorded at, and the clip as a
+    whole.
+    """
 
-    edges: list[EdgeError]
+    calls: dict[str, list[EdgeError]]
     clips: dict[str, ClipAgreement]
+
+    @property
+    def edges(self) -> list[EdgeError]:
+        """Errors of all variants."""
+        return [edge for edges in self.calls.values() for edge in edges]
 
     @property
     def passed(self) -> bool:
@@ -71,36 +82,69 @@ def array(tensor: StoredTensor) -> NDArray[np.float32]:
     return np.frombuffer(tensor.data, np.dtype(tensor.dtype).newbyteorder("<")).reshape(tensor.shape)
 
 
-def verify(bundle: Bundle, device: str = "cpu") -> Verification:
-    """Replay every recorded call on `device`, and track the clip from its prompts.
+def device_of(device: str) -> Backend:
+    """What runs graphs on a device of the runtime, or on `INTERPRETED`.
 
     Raises:
-        BundleError: the bundle or its vectors cannot be used.
         DeviceError: the device is not to be had.
+        ImportError: the interpreter's extra is not installed.
     """
+    if device != INTERPRETED:
+        return backend_of(device)
+    try:
+        from .conversion.coreml.interpreted_backend import InterpretedBackend
+    except ModuleNotFoundError as error:
+        raise ImportError(
+            f"device {device!r} needs {error.name}, which is not installed: pip install 'etam-onnx[coreml]'"
+        ) from error
+    return InterpretedBackend()
+
+
+def verify(
+    bundle: Bundle,
+    device: str = "cpu",
+    variant: str | None = None,
+    progress: Callable[[str], None] = lambda variant: None,
+) -> Verification:
+    """Replay every recorded call on `device`, and track the clip from its prompts.
+
+    Args:
+        device: one of the runtime's, or `INTERPRETED`.
+        variant: the only one to look at; by default all that the device runs.
+        progress: called with the variant before each call and after each answer of the clip.
+
+    Raises:
+        BundleError: the bundle or its vectors cannot be used, or it has nothing for the device.
+        DeviceError: the device is not to be had.
+        ImportError: the interpreter's extra is not installed.
+    """
+    if device in (COREML, INTERPRETED) and not any(system_of(name) for name in bundle.manifest.variants):
+        raise BundleError(f"the bundle {bundle.root} has no variant for Core ML: export it again with --coreml")
     vectors = open_vectors(bundle)
-    backend = OnnxRuntimeBackend(device)
-    variants = [variant for variant in backend.variants if variant in bundle.manifest.variants]
-
-    def calls() -> Iterator[tuple[str, dict[str, NDArray[np.float32]], dict[str, NDArray[np.float32]]]]:
-        for graph, inputs, outputs in vectors.calls():
-            yield graph, _arrays(inputs), _arrays(outputs)
-
-    edges: list[EdgeError] = []
+    backend = device_of(device)
+    variants = [name for name in backend.variants if name in bundle.manifest.variants and variant in (None, name)]
+    calls: dict[str, list[EdgeError]] = {}
     clips = {}
-    for variant in variants or [None]:  # None: says what is missing
-        networks = Networks.open(bundle, device, backend=backend, variant=variant)
-        if networks.variant == PORTABLE:
-            edges = replay(bundle.graphs_of(PORTABLE), networks.runners, calls(), precision_of(PORTABLE))
-        clips[networks.variant] = _track_again(networks, vectors)
-    return Verification(edges, clips)
+    for name in variants or [variant]:  # where there is none, opening says what is missing
+        networks = Networks.open(bundle, device, backend=backend, variant=name)
+        found = networks.variant
+
+        def recorded(found: str = found) -> Iterator[tuple[str, Arrays, Arrays]]:
+            for graph, inputs, outputs in vectors.calls():
+                progress(found)
+                yield graph, _arrays(inputs), _arrays(outputs)
+
+        if edges_of(found) == PORTABLE:
+            calls[found] = replay(bundle.graphs_of(found), networks.runners, recorded(), precision_of(found))
+        clips[found] = _track_again(networks, vectors, partial(progress, found))
+    return Verification(calls, clips)
 
 
-def _arrays(tensors: dict[str, StoredTensor]) -> dict[str, NDArray[np.float32]]:
+def _arrays(tensors: dict[str, StoredTensor]) -> Arrays:
     return {port: array(tensor) for port, tensor in tensors.items()}
 
 
-def _track_again(networks: Networks, vectors: Vectors) -> ClipAgreement:
+def _track_again(networks: Networks, vectors: Vectors, progress: Callable[[], None]) -> ClipAgreement:
     """Act out the recorded script and compare each answer with the recorded one."""
     predictor = VideoPredictor(networks)
     state = predictor.init_state([array(vectors.tensors[i]) for i in vectors.index["frames"]])
@@ -120,6 +164,7 @@ def _track_again(networks: Networks, vectors: Vectors) -> ClipAgreement:
             agreement = min(agreement, float(np.mean((low_res > 0) == (output.low_res > 0))))
             error = max(error, relative_error(output.low_res, low_res, 1.0))
             answers += 1
+            progress()
 
     for step in vectors.index["script"]:
         if step["do"] == "propagate":

@@ -11,10 +11,30 @@ from ..graphs.errors import BundleError
 from ..graphs.manifest import Manifest
 from ..graphs.variants import ORT, PORTABLE, edges_of
 from .backend import Backend, Runner
+from .coreml_backend import COREML, CoreMLBackend, PackageBackend
+from .errors import DeviceError
 from .onnxruntime_backend import OnnxRuntimeBackend
+from .onnxruntime_device import PROVIDERS
 from .ort_pipeline import OrtPipeline
 from .pipeline import Pipeline, Place, on_the_host
 from .portable_pipeline import PortablePipeline
+
+DEVICES = (*PROVIDERS, COREML)
+"""Devices by name."""
+
+
+def backend_of(device: str, threads: int | None = None) -> Backend:
+    """What runs graphs on a device of `DEVICES`.
+
+    Args:
+        threads: of one operator on the CPU, by default one per core.
+
+    Raises:
+        DeviceError: there is no such device, or it is not to be had here.
+    """
+    if device not in DEVICES:
+        raise DeviceError(f"unknown device {device!r}, expected one of {sorted(PROVIDERS)} or {COREML!r}")
+    return CoreMLBackend() if device == COREML else OnnxRuntimeBackend(device, threads)
 
 
 @dataclass(frozen=True)
@@ -46,8 +66,8 @@ class Networks:
 
         Args:
             bundle: a shipped bundle's name, a bundle's folder, an opened bundle, or networks that are loaded already.
-            device: ``cpu`` or ``cuda``.
-            backend: what runs the graphs, instead of ONNX Runtime on `device`.
+            device: ``cpu``, ``cuda`` or ``coreml``.
+            backend: what runs the graphs, instead of what `device` says.
             threads: threads of one operator on the CPU, by default one per core.
             variant: of the bundle's graphs, by default the one that the backend likes best.
 
@@ -58,7 +78,7 @@ class Networks:
         if isinstance(bundle, Networks):
             return bundle
         opened = Bundle.open(bundle)
-        chosen = backend or OnnxRuntimeBackend(device, threads)
+        chosen = backend or backend_of(device, threads)
         usable = [v for v in chosen.variants if v in opened.manifest.variants and variant in (None, v)]
         if not usable:
             wanted = "" if variant is None else f", the one asked for is {variant!r}"
@@ -66,6 +86,8 @@ class Networks:
                 f"the bundle {opened.root} has the variants {sorted(opened.manifest.variants)}, "
                 f"this device runs {list(chosen.variants)}{wanted}"
             )
+        if isinstance(chosen, PackageBackend):
+            chosen = chosen.reading(opened.manifest.programs.get(usable[0], {}))
         paths = opened.graph_paths(usable[0])
         runners = {name: chosen.load(graph, paths[name]) for name, graph in opened.graphs_of(usable[0]).items()}
         return cls(opened.manifest, runners, str(opened.root), usable[0], chosen.place, getattr(chosen, "workers", 1))

@@ -7,6 +7,7 @@ import argparse
 EXAMPLES = """examples:
   etam-onnx verify my-bundle
   etam-onnx verify my-bundle --device cuda
+  etam-onnx verify my-bundle --device coreml-interpreted --variant coreml-ios18
 """
 
 
@@ -20,20 +21,37 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("bundle", metavar="BUNDLE", help="name or folder")
-    parser.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
+    parser.add_argument(
+        "--device",
+        default="cpu",
+        help="cpu, cuda, coreml (macOS), or coreml-interpreted, which computes the Core ML packages operator by "
+        "operator on any system (default: cpu)",
+    )
+    parser.add_argument("--variant", metavar="NAME", help="of the bundle's graphs (default: all that the device runs)")
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
     """Run `verify`; 1 if anything is out of tolerance."""
+    from tqdm import tqdm
+
     from ..graphs.bundle import Bundle
     from ..verification import verify
 
-    outcome = verify(Bundle.open(options.bundle), options.device)
-    print(f"{'graph':<22}{'output':<26}{'calls':>6}{'error':>10}{'tolerance':>11}")
-    for edge in outcome.edges:
-        verdict = "" if edge.passed else "  FAILED"
-        print(f"{edge.graph:<22}{edge.port:<26}{edge.calls:>6}{edge.error:>10.1e}{edge.tolerance:>11.1e}{verdict}")
+    bundle = Bundle.open(options.bundle)
+    with tqdm(unit="call", leave=False) as bar:
+
+        def progress(variant: str) -> None:
+            bar.set_description_str(variant, refresh=False)
+            bar.update()
+
+        outcome = verify(bundle, options.device, options.variant, progress)
+    for variant, edges in outcome.calls.items():
+        print(f"{variant}\n{'graph':<22}{'output':<26}{'calls':>6}{'error':>10}{'tolerance':>11}")
+        for edge in edges:
+            verdict = "" if edge.passed else "  FAILED"
+            print(f"{edge.graph:<22}{edge.port:<26}{edge.calls:>6}{edge.error:>10.1e}{edge.tolerance:>11.1e}{verdict}")
+        print()
     for variant, clip in outcome.clips.items():
         verdict = "" if clip.passed else "  FAILED"
         print(
