@@ -33,9 +33,24 @@ def add_compression(tools: Any, passes: Any, weights: str, target: str) -> None:
     if weights == "fp16":
         return
     name, each = _integers(tools) if weights == "int8" else _palettes(tools, target)
-    configuration = tools.optimize.coreml.OptimizationConfig(op_type_configs=dict.fromkeys(OPERATORS, each))
     passes.append_pass(name)
-    passes.set_options(name, {"config": configuration})
+    passes.set_options(name, {"config": _of_weights(tools, each)})
+
+
+def _of_weights(tools: Any, each: Any) -> Any:
+    """The compression `each` for every constant that is nothing but a weight of `OPERATORS`.
+
+    By type of operator alone the converter refuses a constant that another operator shares, such as a bias of zeros.
+    """
+
+    class OfWeights(tools.optimize.coreml.OptimizationConfig):  # type: ignore[misc, name-defined]
+        def _get_const_op_config(self, op: Any) -> Any:
+            (output,) = op.outputs
+            users = output.child_ops
+            compressed = users and all(user.op_type in OPERATORS and user.weight is output for user in users)
+            return each if compressed else None
+
+    return OfWeights()
 
 
 def _integers(tools: Any) -> tuple[str, Any]:
