@@ -78,10 +78,10 @@ def write_packages(
             progress(f"converting {variant} {name}")
             programs[name] = converted(sources[name], graph, system_of(variant), precision_of(variant))
         progress(f"measuring {variant}")
-        for package, inside in _packages(graphs, geometry, system_of(variant)).items():
+        for package, inside in packages_of(graphs, geometry, system_of(variant)).items():
             relative = f"{COREML}/{variant.removeprefix(f'{COREML}-')}/{package}{SUFFIX}"
             described = [graphs[name] for name in inside]
-            whole = _package({name: programs[name] for name in inside}, described, facts, frame)
+            whole = package_of({name: programs[name] for name in inside}, described, facts, frame)
             written.files += [f"{relative}/{name}" for name in write_package(whole, root / relative)]
             errors, stated = measured(root / relative, described, calls, precision_of(variant), frame)
             written.graphs.setdefault(variant, {}).update(dict.fromkeys(inside, relative))
@@ -91,7 +91,9 @@ def write_packages(
     return written
 
 
-def _package(programs: Mapping[str, Program], graphs: Sequence[Graph], facts: Facts, frame: str) -> Program:
+def package_of(
+    programs: Mapping[str, Program], graphs: Sequence[Graph], facts: Facts, frame: str = FRAMES[0]
+) -> Program:
     """What one package holds, in words too."""
     whole = as_functions(programs) if len(programs) > 1 else next(iter(programs.values()))
     describe(whole, graphs, facts)
@@ -129,12 +131,14 @@ def measured(
     return errors, stated
 
 
-def _packages(graphs: Mapping[str, Graph], geometry: Geometry, system: str) -> dict[str, list[str]]:
-    """Names of packages, and the graphs in each."""
+def packages_of(graphs: Mapping[str, Graph], geometry: Geometry, system: str) -> dict[str, list[str]]:
+    """Names of the packages of a system, and the graphs in each."""
     attention = [memory_attention_name(slots) for slots in geometry.memory_counts]
-    if system != FUNCTIONS_FROM or len(attention) == 1:
-        return {name: [name] for name in graphs}
-    return {MEMORY_ATTENTION: attention} | {name: [name] for name in graphs if name not in attention}
+    together = system == FUNCTIONS_FROM and len(attention) > 1
+    found: dict[str, list[str]] = {}
+    for name in graphs:
+        found.setdefault(MEMORY_ATTENTION if together and name in attention else name, []).append(name)
+    return found
 
 
 def steps(graphs: int, variants: int) -> int:

@@ -77,7 +77,7 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     )
     model.add_argument("--model", metavar="NAME", help="the configuration the weights belong to, such as etam-nano")
     model.add_argument("--variant", metavar="NAME", help="of the bundle's graphs (default: the device's best)")
-    model.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
+    model.add_argument("--device", default="cpu", help="cpu, cuda, or coreml on macOS (default: cpu)")
     model.add_argument("--threads", type=int, metavar="N", help="threads of each process (default: its share of cores)")
 
 

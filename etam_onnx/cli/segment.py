@@ -64,7 +64,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     model = parser.add_argument_group("model")
     model.add_argument("--model", default="etam-nano", metavar="NAME_OR_DIR", help="a bundle (default: etam-nano)")
-    model.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
+    model.add_argument("--device", default="cpu", help="cpu, cuda, or coreml on macOS (default: cpu)")
     model.add_argument("--variant", metavar="NAME", help="of the bundle's graphs (default: the device's best)")
     parser.set_defaults(run=run)
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from contextlib import ExitStack
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .prompts import add_prompt_options
+from .prompted_video import add_frame_options, add_video_options, check_video, prompted_video
 
 if TYPE_CHECKING:
     from ..runtime.video import Video
@@ -39,8 +38,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("video", nargs="?", metavar="VIDEO", help="a video file, or a folder of JPEG or PNG frames")
-    add_prompt_options(parser, masks=True)
+    add_video_options(parser)
     output = parser.add_argument_group("output")
     output.add_argument(
         "-o",
@@ -57,20 +55,10 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help="also write NNNNN.png for each tracked frame: a palette PNG whose values are object numbers",
     )
     output.add_argument("--fps", metavar="RATE", help="frames per second of the output (default: the video's, or 24)")
-    which = parser.add_argument_group("which frames")
-    which.add_argument(
-        "--start", type=int, default=0, metavar="FRAME", help="the frame that the prompts are on (default: 0)"
-    )
-    which.add_argument("--reverse", action="store_true", help="track backwards from --start to frame 0")
-    which.add_argument(
-        "--max-frames",
-        type=int,
-        metavar="N",
-        help="track at most N frames and write only these; by default other frames are written as they are",
-    )
+    add_frame_options(parser)
     model = parser.add_argument_group("model")
     model.add_argument("--model", default="etam-nano", metavar="NAME_OR_DIR", help="a bundle (default: etam-nano)")
-    model.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
+    model.add_argument("--device", default="cpu", help="cpu, cuda, or coreml on macOS (default: cpu)")
     model.add_argument("--variant", metavar="NAME", help="of the bundle's graphs (default: the device's best)")
     model.add_argument(
         "--fill-holes",
@@ -80,33 +68,14 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help="fill holes of up to AREA pixels of the model's mask, a quarter of its input size",
     )
     model.add_argument("--non-overlap", action="store_true", help="give each pixel to one object at most")
-    parser.add_argument(
-        "--demo", action="store_true", help="track a clip that is made on the spot, and score the result"
-    )
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
     """Run `track`. Everything that can be wrong with the request is found before the model is loaded."""
-    from ..runtime.frames import open_video
-    from .demo_clip import DemoClip
-    from .prompts import Given, read_prompts
-    from .tracked_video import Plan
-
-    if options.demo:
-        if options.video is not None or options.prompts or options.start:
-            raise ValueError("--demo brings its own video and box; leave out VIDEO, prompts and --start")
-    elif options.video is None:
-        raise ValueError("name a video to track, or try --demo")
+    check_video(options)
     check_outputs(options)
-    with DemoClip() if options.demo else open_video(options.video) as video:
-        for note in video.notes:
-            print(f"note: {note}", file=sys.stderr)
-        given = options.prompts
-        if isinstance(video, DemoClip):
-            given = [Given("--box", None, ",".join(str(side) for side in video.box))]
-        prompts = read_prompts(given, video.size)
-        plan = Plan(len(video), options.start, options.reverse, options.max_frames)
+    with prompted_video(options) as (video, prompts, plan):
         rate = output_rate(options.fps, video)
         check_masks(options, plan, prompts)
         predictor = load_predictor(options)
