@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from ...graphs.contract import Geometry
 from ...model import EfficientTAM
-from ...model.efficienttam import MASK_BIAS, MASK_SCALE
 from ...model.layers import ChannelNorm
+from ..ort.signed_mask import GAIN, SOFT
 from ..portable import PortableMemoryEncoder, portable_graph
 
 STEP = 32_768.0
@@ -47,7 +47,11 @@ class FusedChannelNorm(nn.Module):
 
 
 class CoremlMemoryEncoder(PortableMemoryEncoder):
-    """The portable memory encoder with its threshold in steps."""
+    """The portable memory encoder with its threshold in steps, and a soft mask that keeps its digits around 0.
+
+    ``20 sigmoid(x) - 10`` is ``10 tanh(x / 2)``; the difference would lose what half precision has where a mask is
+    undecided.
+    """
 
     def threshold(self, logits: Tensor) -> Tensor:
         """1 where a logit is above 0, else 0; logits below 1e-9 may fall between."""
@@ -57,8 +61,8 @@ class CoremlMemoryEncoder(PortableMemoryEncoder):
     def forward(self, features: Tensor, mask_logits: Tensor, binarize: Tensor) -> Tensor:
         logits = F.interpolate(mask_logits, (self.size, self.size), mode="bilinear", align_corners=False)
         hard = binarize.reshape(1, 1, 1, 1)
-        mask = self.threshold(logits) * hard + torch.sigmoid(logits) * (1 - hard)
-        x = self.pix_feat_proj(features) + self.mask_downsampler(mask * MASK_SCALE + MASK_BIAS)
+        mask = (self.threshold(logits) * 2 - 1) * hard + torch.tanh(logits * SOFT) * (1 - hard)
+        x = self.pix_feat_proj(features) + self.mask_downsampler(mask * GAIN)
         for block in self.fuser:
             x = block(x)
         return self.out_proj(x).flatten(2).transpose(1, 2)
