@@ -125,16 +125,18 @@ class SwiftHost:
         plain = [[float(x), float(y)] for x, y in points]
         return self.answers("points", numbers=numbers, points=plain, labels=list(labels), box=[float(v) for v in box])
 
-    def open_video(self, frames: Sequence[NDArray[np.uint8]], fill: int = 0) -> None:
-        """Start over with a stored video."""
+    def open_video(self, frames: Sequence[NDArray[np.uint8]], **numbers: int) -> None:
+        """Start over with a stored video; options as numbers: fill, release, around, prompted."""
         self.frames = frames
         height, width, _ = frames[0].shape
-        self.answers("video", numbers={"frames": len(frames), "width": width, "height": height, "fill": fill})
+        self.answers("video", numbers={"frames": len(frames), "width": width, "height": height, **numbers})
 
-    def propagate(self, **numbers: int) -> list[tuple[int, list[Found]]]:
-        """Every frame visited, with its answers; start, most and reverse as numbers."""
-        replies = list(self.command("propagate", numbers=numbers))
-        return [(message["numbers"]["frame"], found(message, tensors)) for message, tensors, _ in replies[:-1]]
+    def propagate(self, **numbers: int) -> Iterator[tuple[int, list[Found]]]:
+        """Every frame visited, with its answers; start, most and reverse as numbers.  `numbers` as after `step`."""
+        for message, tensors, _ in self.command("propagate", numbers=numbers):
+            if message["word"] == "frame":
+                self.numbers = message["numbers"]
+                yield message["numbers"]["frame"], found(message, tensors)
 
     def _run(self, message: dict[str, Any], host: Mapping[str, Array]) -> None:
         device = {port: self.handles[number] for port, number in message["device"].items()}

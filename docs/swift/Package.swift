@@ -6,7 +6,8 @@ let package = Package(
     platforms: [.iOS(.v17), .macOS(.v14)],
     products: [.library(name: "Etam", targets: ["Etam"])],
     targets: [
-        .target(name: "Etam"),
+        // Optimised also in debug builds: the loops over pixels are hundreds of times slower otherwise.
+        .target(name: "Etam", swiftSettings: [.unsafeFlags(["-O"], .when(configuration: .debug))]),
         .executableTarget(name: "etam-check", dependencies: ["Etam"]),
     ]
 )

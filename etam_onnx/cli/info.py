@@ -64,7 +64,9 @@ def described(bundle: Bundle) -> Iterator[str]:
     for variant, files in sorted(manifest.variants.items()):
         yield f"variant {variant} ({precision_of(variant)})"
         for graph, path in files.items():
-            size = f"  ({megabytes(manifest.files[path].size)})" if path in manifest.files else ""
+            # A package for Core ML is a folder.
+            parts = [file.size for name, file in manifest.files.items() if f"{name}/".startswith(f"{path}/")]
+            size = f"  ({megabytes(sum(parts))})" if parts else ""
             yield f"  {graph}: {path}{size}"
     for title, facts in (
         ("source", manifest.source),

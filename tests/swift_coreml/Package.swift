@@ -6,6 +6,8 @@ let package = Package(
     name: "swift-coreml",
     targets: [
         .target(name: "CoreVideo"),
+        .target(name: "CoreGraphics"),
+        .target(name: "AVFoundation", dependencies: ["CoreVideo"]),
         .target(name: "CoreML", dependencies: ["CoreVideo"]),
         .target(name: "Etam", dependencies: ["CoreML", "CoreVideo"]),
         .executableTarget(name: "etam-check", dependencies: ["Etam", "CoreML"]),

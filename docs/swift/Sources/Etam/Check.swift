@@ -1,7 +1,7 @@
 import Foundation
 
 /// How far the clip's answers are from the recorded ones.
-public struct ClipCheck {
+public struct ClipCheck: Sendable {
     public var answers = 0
     /// Smallest share of low-resolution pixels on the same side of 0.
     public var agreement = 1.0
@@ -10,7 +10,7 @@ public struct ClipCheck {
 }
 
 /// The error of one output of a graph over all recorded calls, and how long a run takes.
-public struct PortCheck {
+public struct PortCheck: Sendable {
     public let graph, port: String
     public let calls: Int
     public let error: Float

@@ -10,6 +10,7 @@ public func deviceReport(
     _ bundle: URL, variant: String, units: MLComputeUnits = .all, repeats: Int = 20
 ) async throws -> String {
     let manifest = try Manifest(bundle: bundle), vectors = try Vectors(bundle: bundle)
+    let process = ProcessInfo.processInfo, before = process.thermalState.rawValue
     let start = Date()
     let graphs = try await CoreMLGraphs.open(bundle, manifest, variant: variant, units: units)
     let seconds = Date().timeIntervalSince(start)
@@ -21,9 +22,9 @@ public func deviceReport(
     let name = withUnsafeBytes(of: &machine.machine) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
     let names = ["all", "cpu", "cpu and gpu", "cpu and neural engine"]
     let used: [MLComputeUnits] = [.all, .cpuOnly, .cpuAndGPU, .cpuAndNeuralEngine]
-    let process = ProcessInfo.processInfo
     var lines = [
-        "device \(name), \(process.operatingSystemVersionString), thermal state \(process.thermalState.rawValue)",
+        "device \(name), \(process.operatingSystemVersionString), thermal state \(before), "
+            + "then \(process.thermalState.rawValue)",
         "model \(manifest.model), \(variant), units \(zip(used, names).first { $0.0 == units }?.1 ?? "other")",
         String(format: "loaded in %.1f s", seconds),
     ]

@@ -1,7 +1,7 @@
 import Foundation
 
 /// What `manifest.json` tells a host.  Every size, threshold and learned number comes from there.
-public struct Manifest: Decodable {
+public struct Manifest: Decodable, Sendable {
     /// Version of the bundle format that this code reads.
     public static let format = 1
 
@@ -15,9 +15,11 @@ public struct Manifest: Decodable {
     public let graphs: [String: Contract]
     /// For each Core ML variant what the package of every graph holds.
     public let programs: [String: [String: Program]]?
+    /// Every file of the bundle.
+    public let files: [String: File]?
 
     /// Sizes in pixels, cells, channels and frames.
-    public struct Geometry: Decodable {
+    public struct Geometry: Decodable, Sendable {
         public let imageSize, stride, width, memoryWidth: Int
         public let recentMemories, recentPointers, promptedFrames, promptSlots: Int
 
@@ -40,9 +42,11 @@ public struct Manifest: Decodable {
     }
 
     /// Numbers that the host applies.  Logits are before the sigmoid.
-    public struct Rules: Decodable {
-        public let presenceThreshold, absentLogit, stabilityDelta, stabilityThreshold, maskInputLimit: Float
+    public struct Rules: Decodable, Sendable {
+        public let presenceThreshold, absentLogit, stabilityDelta, maskInputLimit: Float
         public let maskScale, maskBias, holeLogit, overlapLogit: Float
+        /// A ratio of counts is compared with it, so it is not rounded to single precision.
+        public let stabilityThreshold: Double
 
         enum CodingKeys: String, CodingKey {
             case presenceThreshold = "presence_threshold"
@@ -58,7 +62,7 @@ public struct Manifest: Decodable {
     }
 
     /// Learned numbers that the host needs.
-    public struct Constants: Decodable {
+    public struct Constants: Decodable, Sendable {
         public let noObjectPointer, maskDownsample: [Float]
         public let maskDownsampleBias: Float
 
@@ -70,7 +74,7 @@ public struct Manifest: Decodable {
     }
 
     /// One tensor at the edge of a graph.
-    public struct Port: Decodable {
+    public struct Port: Decodable, Sendable {
         public let name: String
         public let shape: [Int]
         public let host: Bool
@@ -78,13 +82,17 @@ public struct Manifest: Decodable {
         public let unit: Float
     }
 
-    public struct Contract: Decodable {
+    public struct Contract: Decodable, Sendable {
         public let inputs, outputs: [Port]
     }
 
-    public struct Program: Decodable {
+    public struct Program: Decodable, Sendable {
         /// Function of the package that computes the graph.
         public let function: String
+    }
+
+    public struct File: Decodable, Sendable {
+        public let sha256: String
     }
 
     /// Reads a bundle's manifest.
@@ -100,6 +108,8 @@ public struct Manifest: Decodable {
             self = try JSONDecoder().decode(Manifest.self, from: data)
         } catch let error as DecodingError {
             throw EtamError("\(file.path) is malformed: \(error)")
+        } catch let error as CocoaError {
+            throw EtamError("\(file.path) cannot be read: \(error.localizedDescription)")
         }
     }
 }

@@ -18,7 +18,7 @@ public struct Recall<Memory, Output> {
 }
 
 /// Capacities in frames.
-public struct MemoryRules {
+public struct MemoryRules: Sendable {
     public let recentMemories, recentPointers, promptedFrames: Int
 
     public init(recentMemories: Int, recentPointers: Int, promptedFrames: Int) {
@@ -97,16 +97,23 @@ public struct MemoryBank<Memory, Output> {
         return found
     }
 
-    /// Drops what no frame after `frame` can read while tracking goes on forward.
-    public mutating func forgetPassed(_ frame: Int) {
+    /// Drops what no frame beyond `frame` can read while tracking goes on in one direction.
+    public mutating func forgetPassed(_ frame: Int, reverse: Bool = false) {
         let reach = max(rules.recentMemories, rules.recentPointers)
-        for t in recent.keys {
-            if frame - t >= reach {
+        for t in Array(recent.keys) {
+            let age = reverse ? t - frame : frame - t
+            if age >= reach {
                 recent[t] = nil
-            } else if frame - t >= rules.recentMemories {
+            } else if age >= rules.recentMemories {
                 recent[t]?.memory = nil
             }
         }
+    }
+
+    /// Drops tracked frames near a prompted one (SAM 2's `clear_non_cond_mem_around_input`).
+    public mutating func forgetAround(_ frame: Int) {
+        let reach = rules.recentMemories + 1
+        for t in frame - reach...frame + reach { recent[t] = nil }
     }
 
     /// Holds the prompted frames to capacity: the first and the latest stay, the others count as tracked.

@@ -3,6 +3,7 @@ import CoreVideo
 
 extension Frame {
     /// An upright frame from a buffer of the format `kCVPixelFormatType_32BGRA`, as a camera gives it when asked to.
+    /// The pixels are copied, so that the buffer can go back to the camera.
     public init(_ buffer: CVPixelBuffer) throws {
         guard CVPixelBufferGetPixelFormatType(buffer) == kCVPixelFormatType_32BGRA else {
             throw EtamError("a pixel buffer should have the format kCVPixelFormatType_32BGRA")
@@ -14,14 +15,14 @@ extension Frame {
             throw EtamError("a pixel buffer has no memory")
         }
         let stride = CVPixelBufferGetBytesPerRow(buffer)  // may be more than 4 * width
-        var rgb = [UInt8](repeating: 0, count: 3 * width * height)
-        for y in 0..<height {
-            let row = base.advanced(by: y * stride).assumingMemoryBound(to: UInt8.self)
-            for x in 0..<width {
-                for channel in 0..<3 { rgb[3 * (y * width + x) + channel] = row[4 * x + 2 - channel] }
+        var bgra = [UInt8](repeating: 0, count: 4 * width * height)
+        bgra.withUnsafeMutableBytes { bgra in
+            for y in 0..<height {
+                let row = UnsafeRawBufferPointer(start: base + y * stride, count: 4 * width)
+                UnsafeMutableRawBufferPointer(rebasing: bgra[4 * y * width..<4 * (y + 1) * width]).copyMemory(from: row)
             }
         }
-        try self.init(width: width, height: height, rgb: rgb)
+        self.init(width: width, height: height, bgra: bgra)
     }
 }
 
@@ -38,13 +39,16 @@ func pixelBuffer(_ image: Tensor) throws -> CVPixelBuffer {
     CVPixelBufferLockBaseAddress(buffer, [])
     defer { CVPixelBufferUnlockBaseAddress(buffer, []) }
     guard let base = CVPixelBufferGetBaseAddress(buffer) else { throw EtamError("a pixel buffer has no memory") }
-    for y in 0..<height {
-        let row = base.advanced(by: y * CVPixelBufferGetBytesPerRow(buffer)).assumingMemoryBound(to: UInt8.self)
-        for x in 0..<width {
-            for channel in 0..<3 {
-                row[4 * x + 2 - channel] = UInt8(image.values[(channel * height + y) * width + x].rounded())
+    image.values.withUnsafeBufferPointer { values in
+        for y in 0..<height {
+            let row = base.advanced(by: y * CVPixelBufferGetBytesPerRow(buffer)).assumingMemoryBound(to: UInt8.self)
+            for x in 0..<width {
+                for channel in 0..<3 {
+                    let value = values[(channel * height + y) * width + x]
+                    row[4 * x + 2 - channel] = UInt8(min(max(value.rounded(.toNearestOrEven), 0), 255))
+                }
+                row[4 * x + 3] = 255
             }
-            row[4 * x + 3] = 255
         }
     }
     return buffer

@@ -1,7 +1,7 @@
 /// Prompts: checked in the frame's pixels, moved to the square input, written into the decoder's ports.
 
 /// Clicks and box corners in pixels of the square input.
-public struct Points {
+public struct Points: Sendable {
     /// Labels by column of `point_label`: not a point, off the object, on it, first and second corner of a box.
     public static let labels = [-1, 0, 1, 2, 3]
     static let padding = -1, firstCorner = 2, secondCorner = 3
@@ -36,6 +36,7 @@ public struct Points {
         let (w, h) = (Float(width), Float(height))
         for (point, kind) in zip(xy, kinds) {
             guard Self.labels.contains(kind) else { throw EtamError("labels are among \(Self.labels), found \(kind)") }
+            guard point.x.isFinite, point.y.isFinite else { throw EtamError("points are finite, found \(point)") }
             guard kind == Self.padding || (0...w).contains(point.x) && (0...h).contains(point.y) else {
                 throw EtamError("the point \(point) lies outside the frame of \(width) x \(height) pixels")
             }

@@ -1,16 +1,22 @@
-import Foundation
-
-/// A frame in RGB, 8 bits, row by row from the top left, upright.
-public struct Frame: Equatable {
+/// An upright frame of 8 bits.
+public struct Frame: Sendable {
     public let width, height: Int
-    public let rgb: [UInt8]
+    /// Blue, green, red and a byte that is not read, row by row from the top left: what a camera gives.
+    let bgra: [UInt8]
 
+    /// From red, green and blue of every pixel, row by row from the top left.
     public init(width: Int, height: Int, rgb: [UInt8]) throws {
         guard width > 0, height > 0, rgb.count == 3 * width * height else {
             throw EtamError("a frame of \(width) x \(height) has 3 values per pixel, found \(rgb.count) values")
         }
-        (self.width, self.height, self.rgb) = (width, height, rgb)
+        var bgra = [UInt8](repeating: 255, count: 4 * width * height)
+        for pixel in 0..<width * height {
+            for channel in 0..<3 { bgra[4 * pixel + 2 - channel] = rgb[3 * pixel + channel] }
+        }
+        self.init(width: width, height: height, bgra: bgra)
     }
+
+    init(width: Int, height: Int, bgra: [UInt8]) { (self.width, self.height, self.bgra) = (width, height, bgra) }
 }
 
 /// For each output pixel along an axis the first source pixel it reads and the weights from there on.
@@ -20,27 +26,26 @@ private typealias Taps<Weight> = [(first: Int, weights: [Weight])]
 ///
 /// Pillow filters along the rows first, with integer weights in units of 2**-22, and rounds to 8 bits after each pass.
 public func squeezed(_ frame: Frame, _ size: Int) -> Tensor {
-    let (width, height, row) = (frame.width, frame.height, 3 * size)
+    let (width, height, row) = (frame.width, frame.height, 4 * size)
     let half: Int32 = 1 << 21
-    func clipped(_ sum: Int32) -> UInt8 { UInt8(clamping: sum >> 22) }
 
     var narrow = [UInt8](repeating: 0, count: height * row)
     let across = bicubicTaps(width, size)
-    narrow.withUnsafeMutableBufferPointer { narrow in
-        frame.rgb.withUnsafeBufferPointer { source in
-            for (x, tap) in across.enumerated() {
-                tap.weights.withUnsafeBufferPointer { weights in
-                    for y in 0..<height {
-                        var (r, g, b) = (half, half, half)
-                        var at = 3 * (y * width + tap.first)
-                        for weight in weights {
-                            r &+= weight &* Int32(source[at])
-                            g &+= weight &* Int32(source[at + 1])
-                            b &+= weight &* Int32(source[at + 2])
-                            at += 3
+    let weights = across.flatMap(\.weights), spans = across.map { $0.first..<$0.first + $0.weights.count }
+    narrow.withUnsafeMutableBytes { narrow in
+        frame.bgra.withUnsafeBytes { source in
+            let pixels = source.bindMemory(to: SIMD4<UInt8>.self), out = narrow.bindMemory(to: SIMD4<UInt8>.self)
+            weights.withUnsafeBufferPointer { weights in
+                for y in 0..<height {
+                    var next = 0
+                    for (x, span) in spans.enumerated() {
+                        var sum = SIMD4<Int32>(repeating: half)
+                        for at in y * width + span.lowerBound..<y * width + span.upperBound {
+                            sum &+= SIMD4<Int32>(truncatingIfNeeded: pixels[at]) &* weights[next]
+                            next += 1
                         }
-                        let to = y * row + 3 * x
-                        (narrow[to], narrow[to + 1], narrow[to + 2]) = (clipped(r), clipped(g), clipped(b))
+                        let clipped = (sum &>> 22).clamped(lowerBound: .zero, upperBound: .init(repeating: 255))
+                        out[y * size + x] = SIMD4<UInt8>(truncatingIfNeeded: clipped)
                     }
                 }
             }
@@ -61,7 +66,8 @@ public func squeezed(_ frame: Frame, _ size: Int) -> Tensor {
         planes.values.withUnsafeMutableBufferPointer { planes in
             for x in 0..<size {
                 for channel in 0..<3 {
-                    planes[(channel * size + y) * size + x] = Float(clipped(sums[3 * x + channel]))
+                    let value = UInt8(clamping: sums[4 * x + 2 - channel] >> 22)
+                    planes[(channel * size + y) * size + x] = Float(value)
                 }
             }
         }

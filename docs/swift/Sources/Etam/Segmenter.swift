@@ -1,5 +1,5 @@
 /// One object on one frame.
-public struct Prediction {
+public struct Prediction: Sendable {
     /// (S/4, S/4) mask logits, all at the absent logit when the object is not there.
     public var lowRes: Tensor
     /// Object pointer, one number per channel.
@@ -23,10 +23,12 @@ public struct Segmenter<G: Graphs> {
 
     public init(_ graphs: G, _ manifest: Manifest) { (self.graphs, self.manifest) = (graphs, manifest) }
 
-    var memoryRules: MemoryRules {
-        let g = manifest.geometry
+    /// The bundle's capacities, that of prompted frames lowered to `promptedFrames` if that is given.
+    func memoryRules(promptedFrames: Int? = nil) -> MemoryRules {
+        let g = manifest.geometry, wanted = max(promptedFrames ?? g.promptedFrames, 1)
         return MemoryRules(
-            recentMemories: g.recentMemories, recentPointers: g.recentPointers, promptedFrames: g.promptedFrames)
+            recentMemories: g.recentMemories, recentPointers: g.recentPointers,
+            promptedFrames: min(wanted, g.promptedFrames))
     }
 
     public func encode(_ frame: Frame) throws -> Features<G.Handle> {
@@ -113,15 +115,16 @@ public struct Segmenter<G: Graphs> {
     /// Picks a mask and gates it by presence.  Of several masks the best predicted IoU wins; a single mask that is
     /// not stable gives way to the best of the others, while its own pointer stays.
     private func choose(_ out: GraphOutputs<G.Handle>, several: Bool) throws -> Prediction {
-        let masks = try out.tensor("mask_logits")[0], iou = try out.tensor("iou").values
+        let logits = try out.tensor("mask_logits"), iou = try out.tensor("iou").values
+        let masks = Tensor(Array(logits.shape.dropFirst()), logits.values)
         let presence = try out.tensor("presence").values[0]
         var best = 1
         for index in 2..<iou.count where iou[index] > iou[best] { best = index }
         let index = !several && isStable(masks[0].values) ? 0 : best
         guard presence > manifest.rules.presenceThreshold else {
-            let absent = [Float](repeating: manifest.rules.absentLogit, count: masks[0].values.count)
+            let absent = masks.values.prefix(masks.values.count / iou.count).map { _ in manifest.rules.absentLogit }
             return Prediction(
-                lowRes: Tensor(masks[0].shape, absent), pointer: manifest.constants.noObjectPointer,
+                lowRes: Tensor(Array(masks.shape.dropFirst()), absent), pointer: manifest.constants.noObjectPointer,
                 presence: presence, iou: iou[index])
         }
         let pointer = try out.tensor("mask_pointers")[several ? index : 0].values
@@ -132,6 +135,6 @@ public struct Segmenter<G: Graphs> {
         let delta = manifest.rules.stabilityDelta
         let union = logits.reduce(0) { $0 + ($1 > -delta ? 1 : 0) }
         let inside = logits.reduce(0) { $0 + ($1 > delta ? 1 : 0) }
-        return union == 0 || Double(inside) / Double(union) >= Double(manifest.rules.stabilityThreshold)
+        return union == 0 || Double(inside) / Double(union) >= manifest.rules.stabilityThreshold
     }
 }

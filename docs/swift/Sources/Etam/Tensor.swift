@@ -1,5 +1,5 @@
 /// A dense float32 array in C order, on the host.
-public struct Tensor: Equatable {
+public struct Tensor: Equatable, Sendable {
     public var shape: [Int]
     public var values: [Float]
 

@@ -1,5 +1,5 @@
 /// The answer for one object on the current frame.
-public struct Answer {
+public struct Answer: Sendable {
     public let object: Int
     /// (S/4, S/4) mask logits; `mask(width:height:)` gives them at the frame's size.
     public let lowRes: Tensor
@@ -22,7 +22,7 @@ public final class Tracker<G: Graphs> {
     let segmenter: Segmenter<G>
     let fillHoleArea: Int
     private var tracks: [(object: Int, track: ObjectTrack<G>)] = []
-    private var current: (frame: Frame, features: Features<G.Handle>)?
+    private var current: (width: Int, height: Int, features: Features<G.Handle>)?
     /// Number of the current frame, from 0; -1 before the first.
     public private(set) var index = -1
 
@@ -41,9 +41,10 @@ public final class Tracker<G: Graphs> {
 
     /// Advances by one frame and finds all objects on it.
     public func step(_ frame: Frame) throws -> [Answer] {
-        if let size = current.map({ ($0.frame.width, $0.frame.height) }), size != (frame.width, frame.height) {
+        if let current, (current.width, current.height) != (frame.width, frame.height) {
             throw EtamError(
-                "this frame is \(frame.width) x \(frame.height), the ones before it were \(size.0) x \(size.1)")
+                "this frame is \(frame.width) x \(frame.height), the ones before it were "
+                    + "\(current.width) x \(current.height)")
         }
         let features = try segmenter.encode(frame)
         for i in tracks.indices {
@@ -54,7 +55,7 @@ public final class Tracker<G: Graphs> {
             tracks[i].track.passed = [:]
         }
         index += 1
-        current = (frame, features)
+        current = (frame.width, frame.height, features)
         for i in tracks.indices { try tracks[i].track.track(segmenter, features, index) }
         return answers
     }
@@ -65,19 +66,18 @@ public final class Tracker<G: Graphs> {
         _ object: Int, points: [(x: Float, y: Float)] = [], labels: [Int] = [],
         box: (x0: Float, y0: Float, x1: Float, y1: Float)? = nil
     ) throws -> [Answer] {
-        try edit(object) { track, frame, features in
+        try edit(object) { track, width, height, features in
             let size = segmenter.manifest.geometry.imageSize
-            let points = try Points(
-                points, labels: labels, box: box, width: frame.width, height: frame.height, size: size)
+            let points = try Points(points, labels: labels, box: box, width: width, height: height, size: size)
             try track.click(segmenter, features, index, points)
         }
     }
 
     /// A mask of the frame, row by row, non-zero inside.
     public func prompt(_ object: Int, mask: [UInt8]) throws -> [Answer] {
-        try edit(object) { track, frame, features in
-            let size = segmenter.manifest.geometry.imageSize
-            let square = try squareMask(mask, width: frame.width, height: frame.height, size: size)
+        try edit(object) { track, width, height, features in
+            let square = try squareMask(
+                mask, width: width, height: height, size: segmenter.manifest.geometry.imageSize)
             try track.paint(segmenter, features, index, square)
         }
     }
@@ -89,12 +89,12 @@ public final class Tracker<G: Graphs> {
     public func reset() { (tracks, current, index) = ([], nil, -1) }
 
     private func edit(
-        _ object: Int, _ change: (inout ObjectTrack<G>, Frame, Features<G.Handle>) throws -> Void
+        _ object: Int, _ change: (inout ObjectTrack<G>, Int, Int, Features<G.Handle>) throws -> Void
     ) throws -> [Answer] {
         guard let current else { throw EtamError("there is no frame to prompt on yet: call step first") }
         let place = tracks.firstIndex { $0.object == object }
-        var track = place.map { tracks[$0].track } ?? ObjectTrack(segmenter.memoryRules, fillHoleArea: fillHoleArea)
-        try change(&track, current.frame, current.features)
+        var track = place.map { tracks[$0].track } ?? ObjectTrack(segmenter.memoryRules(), fillHoleArea: fillHoleArea)
+        try change(&track, current.width, current.height, current.features)
         if let place { tracks[place].track = track } else { tracks.append((object, track)) }
         return answers
     }

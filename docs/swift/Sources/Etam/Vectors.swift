@@ -1,28 +1,28 @@
 import Foundation
 
 /// The test vectors of a bundle: a short clip, what was done with it, every run of a graph, and the answers.
-public struct Vectors {
+public struct Vectors: Sendable {
     public let index: Index
     private let bytes: Data
 
-    public struct Index: Decodable {
-        public struct Entry: Decodable {
+    public struct Index: Decodable, Sendable {
+        public struct Entry: Decodable, Sendable {
             public let offset: Int
             public let shape: [Int]
             public let dtype: String
         }
-        public struct Call: Decodable {
+        public struct Call: Decodable, Sendable {
             public let graph: String
             public let inputs, outputs: [String: Int]
         }
-        public struct Step: Decodable {
+        public struct Step: Decodable, Sendable {
             public let `do`: String
             public let frame, object, mask, start, max: Int?
             public let points: [[Float]]?
             public let labels: [Int]?
             public let box: [Float]?
         }
-        public struct Result: Decodable {
+        public struct Result: Decodable, Sendable {
             public let frame, object: Int
             public let lowRes: Int
             public let presence, iou: Float
@@ -41,9 +41,15 @@ public struct Vectors {
 
     public init(bundle: URL) throws {
         let folder = bundle.appendingPathComponent("vectors")
-        index = try JSONDecoder().decode(
-            Index.self, from: Data(contentsOf: folder.appendingPathComponent("index.json")))
-        bytes = try Data(contentsOf: folder.appendingPathComponent("tensors.bin"), options: .alwaysMapped)
+        do {
+            index = try JSONDecoder().decode(
+                Index.self, from: Data(contentsOf: folder.appendingPathComponent("index.json")))
+            bytes = try Data(contentsOf: folder.appendingPathComponent("tensors.bin"), options: .alwaysMapped)
+        } catch let error as CocoaError {
+            throw EtamError("the test vectors \(folder.path) cannot be read: \(error.localizedDescription)")
+        } catch let error as DecodingError {
+            throw EtamError("the test vectors \(folder.path) are malformed: \(error)")
+        }
     }
 
     private func raw(_ tensor: Int, _ dtype: String, _ size: Int) throws -> (Index.Entry, Data) {
@@ -59,7 +65,9 @@ public struct Vectors {
 
     public func floats(_ tensor: Int) throws -> Tensor {
         let (entry, data) = try raw(tensor, "float32", 4)
-        return Tensor(entry.shape, data.withUnsafeBytes { Array($0.bindMemory(to: Float.self)) })
+        var found = Tensor(zeros: entry.shape)
+        found.values.withUnsafeMutableBytes { _ = data.copyBytes(to: $0) }  // the data may lie at any address
+        return found
     }
 
     public func frame(_ number: Int) throws -> Frame {

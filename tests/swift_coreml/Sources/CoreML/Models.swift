@@ -30,8 +30,9 @@ public final class MLModel {
     private let name: [String: String]
 
     private init(_ url: URL, _ configuration: MLModelConfiguration) throws {
-        let package = url.deletingPathExtension().lastPathComponent
-        name = ["package": package, "function": configuration.functionName ?? "main"]
+        // A compiled package is called as the package, and may carry a hash after a dash.
+        let package = url.deletingPathExtension().lastPathComponent.split(separator: "-")[0]
+        name = ["package": String(package), "function": configuration.functionName ?? "main"]
         try Pipes.send(["word": "describe", "model": name])
         for port in try Pipes.receive() {
             let kind = port["type"] as! String, shape = (port["shape"] as! [Int]).map { NSNumber(value: $0) }
@@ -49,8 +50,11 @@ public final class MLModel {
         }
     }
 
+    /// A new folder, like Core ML's among the temporary ones.
     public static func compileModel(at url: URL) async throws -> URL {
-        url.deletingPathExtension().appendingPathExtension("mlmodelc")
+        let folder = FileManager.default.temporaryDirectory.appendingPathComponent(UUID().uuidString)
+        try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+        return folder
     }
 
     public static func load(contentsOf url: URL, configuration: MLModelConfiguration) async throws -> MLModel {
@@ -103,6 +107,8 @@ enum Pipes {
         return data.withUnsafeBytes { Array($0.bindMemory(to: Float.self)) }
     }
 }
+
+public func autoreleasepool<Result>(invoking body: () throws -> Result) rethrows -> Result { try body() }
 
 extension ProcessInfo {
     public enum ThermalState: Int { case nominal, fair, serious, critical }

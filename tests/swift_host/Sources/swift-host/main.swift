@@ -29,7 +29,11 @@ func obey(_ message: Wire.Message, _ bytes: [UInt8]) throws {
         stream = Tracker(graphs, manifest, fillHoleArea: numbers["fill"] ?? 0)
         try report("done", [])
     case "video":
-        video = VideoTracker(graphs, manifest, fillHoleArea: numbers["fill"] ?? 0, frameCount: numbers["frames"] ?? 0) {
+        video = VideoTracker(
+            graphs, manifest, fillHoleArea: numbers["fill"] ?? 0, releasePassedFrames: numbers["release"] == 1,
+            forgetAroundPrompts: numbers["around"] == 1, promptedFrames: numbers["prompted"],
+            frameCount: numbers["frames"] ?? 0
+        ) {
             try wire.send(Wire.Message(word: "load", numbers: ["frame": $0]))
             guard let (_, _, bytes) = try wire.receive() else { throw EtamError("no frame came") }
             return try Frame(width: width, height: height, rgb: bytes)
@@ -47,11 +51,11 @@ func obey(_ message: Wire.Message, _ bytes: [UInt8]) throws {
         let answers = try frame.map { try video.prompt(object, frame: $0, mask: bytes) }
         try report("done", answers ?? stream.prompt(object, mask: bytes))
     case "remove":
-        stream.remove(object)
+        if numbers["video"] == 1 { video.remove(object) } else { stream.remove(object) }
         try report("done", [])
     case "propagate":
         try video.propagate(from: numbers["start"], most: numbers["most"], reverse: numbers["reverse"] == 1) {
-            try report("frame", $1, ["frame": $0])
+            try report("frame", $1, ["frame": $0, "frames": video.held.frames, "memories": video.held.memories])
             return true
         }
         try report("done", [])
