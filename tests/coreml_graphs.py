@@ -9,10 +9,11 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-import torch
 from coreml_programs import converted_graph, ct, quietly, traced
-from small_model import small_model
+from small_model import small_model, varied
 
+from etam_onnx.conversion.coreml.converter import exported
+from etam_onnx.conversion.coreml.forms import coreml_graph
 from etam_onnx.conversion.portable import portable_graph
 from etam_onnx.conversion.scenario import Call, record
 from etam_onnx.graphs.contract import Graph, contract
@@ -28,13 +29,8 @@ atexit.register(_FOLDER.cleanup)
 
 @cache
 def model() -> EfficientTAM:
-    """Norms, scales and biases are none of 0 and 1, as they are before training."""
-    made = small_model().requires_grad_(False)
-    torch.manual_seed(1)
-    for parameter in made.parameters():
-        if parameter.ndim == 1:
-            parameter.add_(torch.randn_like(parameter) * 0.1)
-    return made
+    """The one of the bundles in `conftest`."""
+    return varied(small_model())
 
 
 GEOMETRY = geometry_of(model().config)
@@ -71,6 +67,12 @@ def called(graph: str, inputs: dict[str, Any]) -> dict[str, Any]:
     """What PyTorch makes of inputs."""
     outputs = reference().runners[graph](**inputs)
     return {name: np.array(on_host(value)) for name, value in outputs.items()}
+
+
+@cache
+def source(graph: str) -> Any:
+    """A graph in the form for Core ML, exported by PyTorch as our converter takes it."""
+    return exported(coreml_graph(model(), GEOMETRY, graph), GRAPHS[graph])
 
 
 @cache

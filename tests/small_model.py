@@ -7,6 +7,9 @@ import torch
 from etam_onnx.config import CrossAttention, ModelConfig
 from etam_onnx.model import EfficientTAM
 
+CARD = {"licence": "Apache-2.0", "author": "somebody", "version": "1.2"}
+"""Of the packages of the model."""
+
 
 def small_config(cross_attention: CrossAttention = "pooled_score_bias") -> ModelConfig:
     """96 pixels, 6x6 features, windows of 4."""
@@ -41,4 +44,13 @@ def small_model(cross_attention: CrossAttention = "pooled_score_bias", seed: int
         model.no_obj_ptr.normal_(0, 0.5)
         model.image_encoder.trunk.pos_embed.normal_(0, 0.3)
         model.sam_mask_decoder.pred_obj_score_head.layers[-1].bias.fill_(2.0)
+    return model
+
+
+def varied(model: EfficientTAM) -> EfficientTAM:
+    """A model whose norms, scales and biases are none of 0 and 1, as they are before training."""
+    torch.manual_seed(1)
+    for parameter in model.requires_grad_(False).parameters():
+        if parameter.ndim == 1:
+            parameter.add_(torch.randn_like(parameter) * 0.1)
     return model

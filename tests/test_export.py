@@ -15,7 +15,8 @@ torch = pytest.importorskip("torch")
 onnx = pytest.importorskip("onnx")
 
 from onnxruntime.tools.mobile_helpers import usability_checker  # noqa: E402
-from small_model import small_config, small_model  # noqa: E402
+from small_model import small_config, small_model, varied  # noqa: E402
+from traced_graphs import read_all_but  # noqa: E402
 
 from etam_onnx import Bundle, VideoPredictor  # noqa: E402
 from etam_onnx.conversion import bundle_writer  # noqa: E402
@@ -104,9 +105,26 @@ def test_rules_notice_a_breach() -> None:
     assert [line.split(":")[0] for line in found] == ["no dimension above 16384", "no selection by index or comparison"]
 
 
-def test_the_same_weights_give_the_same_bytes(small_bundle: Path, tmp_path: Path) -> None:
+def test_the_same_weights_give_the_same_bytes(small_bundle: Path, every_precision: Path) -> None:
+    """Two exports, the second of which adds variants and leaves out numbers of memories: files of the portable graphs,
+    and whatever a graph with the other edges says, weights included, wherever they lie in the file they share.
+    """
+    first, second = (json.loads((path / "manifest.json").read_text()) for path in (small_bundle, every_precision))
+    portable = {name for name in first["files"] if name.startswith("portable/")}
+    assert len(portable) == 7
+    assert {n: first["files"][n] for n in portable} == {n: second["files"][n] for n in portable}
+    assert len([name for name in first["files"] if name.startswith("ort/")]) == 12
+    both = first["variants"]["ort"].keys() & second["variants"]["ort"].keys()
+    assert both == second["variants"]["ort"].keys() and "image_encoder" in both
+    for name in both:
+        one, other = (onnx.load(root / f"ort/{name}.onnx") for root in (small_bundle, every_precision))
+        assert one.SerializeToString(deterministic=True) == other.SerializeToString(deterministic=True), name
+
+
+@pytest.mark.slow
+def test_the_same_export_gives_the_same_files(small_bundle: Path, tmp_path: Path) -> None:
     again, seen = tmp_path / "again", list[str]()
-    export_bundle(small_model(), again, variants=DEFAULT_VARIANTS, progress=seen.append)
+    export_bundle(varied(small_model()), again, variants=DEFAULT_VARIANTS, progress=seen.append)
     first, second = (json.loads((path / "manifest.json").read_text()) for path in (small_bundle, again))
     graph_files = {name for name in first["files"] if name.startswith(("portable/", "ort/"))}
     assert len(graph_files) == 7 + 12
@@ -135,12 +153,20 @@ def test_half_storage_only_where_it_is_exact() -> None:
     assert not is_exact_in_half(np.float32([70000]))
 
 
-def test_half_exact_weights_shrink_the_file_and_change_nothing(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def half_exact(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle of weights that half precision holds, with a capacity of 2 prompted frames."""
+    path = tmp_path_factory.mktemp("half") / "half"
     model = small_model()
     for tensor in (*model.parameters(), *model.buffers()):
         tensor.data = tensor.data.half().float()
-    manifest = export_bundle(model, tmp_path / "half", variants=("portable",), vectors=False)
-    floats = sum(p.numel() for p in model.parameters()) * 4
+    export_bundle(model, path, prompted_frames=2, variants=("portable",), vectors=False)
+    return path
+
+
+def test_half_exact_weights_shrink_the_file_and_change_nothing(half_exact: Path) -> None:
+    manifest = Bundle.open(half_exact).manifest
+    floats = sum(p.numel() for p in small_model().parameters()) * 4
     assert manifest.files["portable/weights.bin"].size < 0.75 * floats
     assert max(entry["error"] for entry in manifest.parity["portable"]) < 1e-5
 
@@ -240,7 +266,9 @@ def test_vectors_cover_every_graph_and_absence(small_bundle: Path) -> None:
     assert {result["presence"] > 0 for result in index["results"]} == {True, False}
 
 
-def test_export_fails_when_out_of_tolerance_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_export_fails_when_out_of_tolerance_and_leaves_nothing(
+    small_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     real = bundle_writer.portable_graph
 
     def wrong(model: torch.nn.Module, geometry: object, name: str) -> torch.nn.Module:
@@ -250,8 +278,9 @@ def test_export_fails_when_out_of_tolerance_and_leaves_nothing(tmp_path: Path, m
         return module
 
     monkeypatch.setattr(bundle_writer, "portable_graph", wrong)
+    read_all_but(("image_encoder",), small_bundle, monkeypatch)
     with pytest.raises(ExportError, match=r"image_encoder: output features.* differs from PyTorch by"):
-        export_bundle(small_model(), tmp_path / "wrong", variants=("portable",))
+        export_bundle(varied(small_model()), tmp_path / "wrong", variants=("portable",))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -277,11 +306,9 @@ def test_unknown_variants_are_refused(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_more_prompted_frames_than_the_bundle_holds(tmp_path: Path) -> None:
+def test_more_prompted_frames_than_the_bundle_holds(half_exact: Path) -> None:
     """Capacity 2: the closest frames are used, with one warning."""
-    model = small_model()
-    export_bundle(model, tmp_path / "two", prompted_frames=2, variants=("portable",), vectors=False)
-    predictor = VideoPredictor(tmp_path / "two")
+    predictor = VideoPredictor(half_exact)
     frames = [np.random.default_rng(i).integers(0, 255, (60, 80, 3), np.uint8) for i in range(5)]
     state = predictor.init_state(frames)
     for frame in (0, 2, 4):

@@ -36,12 +36,16 @@ PUBLISHED = [name for name in CONFIGS if name.startswith("efficienttam")]
 
 @pytest.fixture(scope="module")
 def networks_of(reference_dir: Path, tmp_path_factory: pytest.TempPathFactory):  # type: ignore[no-untyped-def]
-    """Networks of a configuration, exported once."""
+    """Networks of a configuration, exported once: the variant they open by default, and few numbers of memories.
+
+    All of the default export is measured by `test_every_published_configuration_exports`.
+    """
     folder = tmp_path_factory.mktemp("published")
 
     @cache
     def networks(config: str) -> Networks:
-        export_bundle(reference_model(reference_dir, config), folder / config, vectors=False)
+        model = reference_model(reference_dir, config)
+        export_bundle(model, folder / config, variants=("ort",), memory_counts=(7,), vectors=False)
         return Networks.open(folder / config)
 
     return networks

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -254,19 +255,13 @@ def test_weights_have_to_be_finite_and_inside() -> None:
         quantize_linears(model, ["w"])
 
 
-def test_the_encoder_of_a_model() -> None:
+def test_the_encoder_of_a_model(small_bundle: Path) -> None:
     """All linear layers of the small model, and only those of its blocks."""
-    torch = pytest.importorskip("torch")
-    from small_model import small_model
+    import torch
+    from small_model import small_model, varied
 
-    from etam_onnx.conversion.onnx_graph import export_graph
-    from etam_onnx.conversion.ort.image_encoder import OrtImageEncoder
-    from etam_onnx.graphs.ort_contract import Deployment, ort_contract
-    from etam_onnx.manifest_of_model import geometry_of
-
-    model = small_model()
-    contract = ort_contract(geometry_of(model.config), Deployment(2, 2, (1,)))["image_encoder"]
-    exported = export_graph(OrtImageEncoder(model).eval(), contract)
+    model = varied(small_model())
+    exported = onnx.load(small_bundle / "ort/image_encoder.onnx")
     image = np.random.default_rng(13).integers(0, 256, (1, 3, 96, 96)).astype(np.float32)
     with torch.inference_mode():
         wanted = model.encode_image(torch.from_numpy(image)).flatten(2).transpose(1, 2).numpy()

@@ -10,11 +10,12 @@ import pytest
 pytest.importorskip("torch")
 onnx = pytest.importorskip("onnx")
 
-from small_model import small_model  # noqa: E402
+from small_model import small_model, varied  # noqa: E402
+from traced_graphs import read_all_but  # noqa: E402
 
 from etam_onnx import Bundle, ImagePredictor, MaskGenerator, Tracker, VideoPredictor  # noqa: E402
 from etam_onnx.cli import export as export_command  # noqa: E402
-from etam_onnx.conversion.bundle_writer import export_bundle  # noqa: E402
+from etam_onnx.conversion.bundle_writer import export_bundle, steps  # noqa: E402
 from etam_onnx.conversion.int8 import PARTS, to_int8  # noqa: E402
 from etam_onnx.graphs.errors import BundleError  # noqa: E402
 from etam_onnx.graphs.variants import PRECISIONS, VARIANTS, precision_of, system_of  # noqa: E402
@@ -30,11 +31,8 @@ ERROR = {"fp32": 1e-5, "fp16": 5e-3, "int8": 5e-2}
 
 
 @pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    """The small model in every variant that ONNX Runtime runs."""
-    path = tmp_path_factory.mktemp("precisions") / "all"
-    export_bundle(small_model(), path, variants=ONNX, memory_counts=())
-    return Bundle.open(path)
+def bundle(every_precision: Path) -> Bundle:
+    return Bundle.open(every_precision)
 
 
 def kinds(path: Path) -> set[str]:
@@ -98,11 +96,11 @@ def test_a_device_takes_the_best_it_runs(bundle: Bundle) -> None:
     assert set(BEST_FIRST["cpu"]) == set(ONNX)
 
 
-def test_one_precision_alone(tmp_path: Path) -> None:
-    seen: list[str] = []
-    variants = (PRECISIONS["int8"],)
+def test_one_precision_alone(every_precision: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read_all_but(("image_encoder",), every_precision, monkeypatch)
+    model, variants, seen = varied(small_model()), (PRECISIONS["int8"],), list[str]()
     export_bundle(
-        small_model(),
+        model,
         tmp_path / "int8",
         variants=variants,
         memory_counts=(),
@@ -110,6 +108,7 @@ def test_one_precision_alone(tmp_path: Path) -> None:
         int8_parts=("encoder",),
         progress=seen.append,
     )
+    assert len(seen) == steps(model, memory_counts=(), variants=variants) - 1  # vectors are left out
     opened = Bundle.open(tmp_path / "int8")
     assert list(opened.manifest.variants) == ["ort-int8"]
     graphs = opened.graph_paths("ort-int8")

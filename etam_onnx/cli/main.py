@@ -15,7 +15,20 @@ from types import FrameType
 from typing import NoReturn
 
 # Each module has `register(subparsers)` and imports nothing heavy until its command runs.
-COMMANDS = ("track", "segment", "info", "export", "verify", "compare", "evaluate", "ablate", "train", "clips", "bench")
+COMMANDS = (
+    "track",
+    "segment",
+    "info",
+    "export",
+    "verify",
+    "lint",
+    "compare",
+    "evaluate",
+    "ablate",
+    "train",
+    "clips",
+    "bench",
+)
 EXTRAS = {
     "onnxruntime": "cpu",
     "torch": "train",
