@@ -13,6 +13,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
+from .candidates import OtherCandidate, RecordedCandidates
 from .graphs.bundle import Bundle
 from .graphs.errors import BundleError
 from .graphs.variants import COREML, PORTABLE, edges_of, precision_of, system_of
@@ -33,12 +34,18 @@ MASK_AGREEMENT = {"fp32": 0.999, "fp16": 0.99, "int8": 0.97, "palette6": 0.95}
 class ClipAgreement:
     """The clip tracked again from its frames and prompts: worst share of equal mask pixels, the share that is asked
     for, worst logit error.
+
+    others: answers for which another of the decoder's masks was chosen.  iou_error: how far predicted IoUs were off in
+    the recorded calls; where that can turn the choice round, an answer is compared with the mask that was chosen.  What
+    is tracked from it later remembers that mask and is compared as it is.
     """
 
     answers: int
     agreement: float
     tolerance: float
     error: float
+    others: tuple[OtherCandidate, ...] = ()
+    iou_error: float = 0.0
 
     @property
     def passed(self) -> bool:
@@ -136,7 +143,8 @@ def verify(
 
         if edges_of(found) == PORTABLE:
             calls[found] = replay(bundle.graphs_of(found), networks.runners, recorded(), precision_of(found))
-        clips[found] = _track_again(networks, vectors, partial(progress, found))
+        iou_error = max((edge.error for edge in calls.get(found, []) if edge.port == "iou"), default=0.0)
+        clips[found] = _track_again(networks, vectors, iou_error, partial(progress, found))
     return Verification(calls, clips)
 
 
@@ -144,8 +152,10 @@ def _arrays(tensors: dict[str, StoredTensor]) -> Arrays:
     return {port: array(tensor) for port, tensor in tensors.items()}
 
 
-def _track_again(networks: Networks, vectors: Vectors, progress: Callable[[], None]) -> ClipAgreement:
+def _track_again(networks: Networks, vectors: Vectors, iou_error: float, progress: Callable[[], None]) -> ClipAgreement:
     """Act out the recorded script and compare each answer with the recorded one."""
+    candidates, tolerance = RecordedCandidates(vectors), MASK_AGREEMENT[precision_of(networks.variant)]
+    others: list[OtherCandidate] = []
     predictor = VideoPredictor(networks)
     state = predictor.init_state([array(vectors.tensors[i]) for i in vectors.index["frames"]])
     expected = iter(vectors.index["results"])
@@ -161,7 +171,12 @@ def _track_again(networks: Networks, vectors: Vectors, progress: Callable[[], No
             low_res = array(vectors.tensors[wanted["low_res"]])
             if (wanted["frame"], wanted["object"]) != (frame, obj_id):
                 raise BundleError("the vectors' results are not in the order of their script")
-            agreement = min(agreement, float(np.mean((low_res > 0) == (output.low_res > 0))))
+            equal = float(np.mean((low_res > 0) == (output.low_res > 0)))
+            if equal < tolerance and (other := candidates.other(frame, obj_id, low_res, output.low_res, tolerance)):
+                others.append(other[0])
+                if other[0].tie(iou_error):
+                    equal, low_res = other[0].agreement, other[1]
+            agreement = min(agreement, equal)
             error = max(error, relative_error(output.low_res, low_res, 1.0))
             answers += 1
             progress()
@@ -178,4 +193,4 @@ def _track_again(networks: Networks, vectors: Vectors, progress: Callable[[], No
                 state, step["frame"], step["object"], step.get("points"), step.get("labels"), box=step.get("box")
             )
             compare(*answer[:2])
-    return ClipAgreement(answers, agreement, MASK_AGREEMENT[precision_of(networks.variant)], error)
+    return ClipAgreement(answers, agreement, tolerance, error, tuple(others), iou_error)

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ..candidates import OtherCandidate
 
 EXAMPLES = """examples:
   etam-onnx verify my-bundle
@@ -59,4 +63,22 @@ def run(options: argparse.Namespace) -> int:
             f"{100 * clip.agreement:.3f} % of mask pixels equal at worst ({100 * clip.tolerance:g} asked for), "
             f"logits within {clip.error:.1e}{verdict}"
         )
+        for other in dict.fromkeys(clip.others):  # an answer may be looked at several times
+            print(f"  {_words(other, clip.iou_error)}")
     return 0 if outcome.passed else 1
+
+
+def _words(other: OtherCandidate, iou_error: float) -> str:
+    """Which mask was chosen for an answer in place of which, and whether that is a tie."""
+    if not other.by_iou:
+        why = "which the single mask's stability decides: not compared as a tie"
+    else:
+        kind = "a tie" if other.tie(iou_error) else "no tie"
+        why = (
+            f"predicted IoU {other.ious[1]:.4f} and {other.ious[0]:.4f} in the recorded run: {kind}, "
+            f"this variant's are within {iou_error:.1e} in the recorded calls"
+        )
+    return (
+        f"object {other.obj_id} on frame {other.frame}: mask {other.found} in place of mask {other.recorded}, {why}; "
+        f"{100 * other.agreement:.3f} % of pixels equal to mask {other.found}"
+    )
