@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from .evaluation.region import region_similarity
 from .graphs.bundle import Bundle
 from .graphs.variants import COREML, system_of
 from .runtime.networks import Networks
@@ -31,9 +32,7 @@ class Overlap:
     @classmethod
     def of(cls, frame: int, obj_id: int, found: Mask, reference: Mask) -> Overlap:
         """Compare boolean masks (H, W)."""
-        either = int((found | reference).sum())
-        both = int((found & reference).sum())
-        return cls(frame, obj_id, both / either if either else 1.0, bool(found.any() != reference.any()))
+        return cls(frame, obj_id, region_similarity(found, reference), bool(found.any() != reference.any()))
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -37,3 +38,10 @@ class Backend(Protocol):
     def place(self, array: NDArray[np.float32]) -> Handle:
         """A handle of a host array, for one that is read many times."""
         ...
+
+
+def check_inputs(graph: Graph, names: Collection[str]) -> None:
+    """ValueError, naming one, if inputs are missing or unknown."""
+    expected = {port.name for port in graph.inputs}
+    if wrong := sorted(expected ^ set(names)):
+        raise ValueError(f"{graph.name}: the input {wrong[0]} is {'missing' if wrong[0] in expected else 'unknown'}")

@@ -17,7 +17,7 @@ from PIL import Image
 from ..graphs.contract import Graph
 from ..graphs.manifest import Program
 from ..graphs.variants import PACKAGED, system_of
-from .backend import Backend, Handle, Runner
+from .backend import Backend, Handle, Runner, check_inputs
 from .errors import BundleError, DeviceError
 
 COREML = "coreml"
@@ -126,12 +126,7 @@ class _PackageRunner:
         self._lock = Lock()
 
     def __call__(self, **inputs: Handle) -> dict[str, Handle]:
-        expected = {port.name for port in self._graph.inputs}
-        if inputs.keys() != expected:
-            wrong = sorted(inputs.keys() ^ expected)[0]
-            raise ValueError(
-                f"{self._graph.name}: the input {wrong} is {'missing' if wrong in expected else 'unknown'}"
-            )
+        check_inputs(self._graph, inputs)
         features = {name: self._feature(name, value) for name, value in inputs.items()}
         try:
             with self._lock:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from ..graphs.contract import Graph, Port
-from .backend import Handle
+from .backend import Handle, check_inputs
 from .errors import DeviceError
 from .onnxruntime_device import Array, Device, reason
 from .side_by_side import beside_others
@@ -56,12 +56,7 @@ class _DeviceRunner(ABC):
         self._lock = Lock()
 
     def __call__(self, **inputs: Handle) -> dict[str, Handle]:
-        expected = {port.name for port in self._graph.inputs}
-        if inputs.keys() != expected:
-            wrong = sorted(inputs.keys() ^ expected)[0]
-            raise ValueError(
-                f"{self._graph.name}: the input {wrong} is {'missing' if wrong in expected else 'unknown'}"
-            )
+        check_inputs(self._graph, inputs)
         with self._lock:
             return self._call(inputs)
 

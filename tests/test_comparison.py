@@ -72,7 +72,7 @@ def test_packages_are_interpreted(small_packages: Path, video: str, capsys: pyte
     options = ["--model", str(small_packages), "--variants", "coreml-ios18", "--start", "2", "--reverse"]
     assert main(["compare", video, "--point", "40,40", *options]) == 0
     *_, found = rows(capsys.readouterr().out)
-    assert found[0] == "coreml-ios18" and 0.9 < float(found[2]) < 1 and found[4] == "0", found
+    assert found[0] == "coreml-ios18" and 0.99 < float(found[2]) < 1 and found[4] == "0", found  # measured 0.9979
 
 
 @pytest.mark.parametrize(

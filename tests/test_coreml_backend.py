@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import platform
-import shutil
 import sys
 import warnings
 from collections.abc import Callable
@@ -21,6 +19,7 @@ pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
 coremltools = pytest.importorskip("coremltools", reason="coremltools is not installed")
 
+from damaged_vectors import with_wrong_output  # noqa: E402
 from PIL import Image  # noqa: E402
 
 from etam_onnx import Bundle, Tracker  # noqa: E402
@@ -28,7 +27,6 @@ from etam_onnx.cli.main import main  # noqa: E402
 from etam_onnx.conversion.coreml.interpreted_backend import InterpretedBackend  # noqa: E402
 from etam_onnx.conversion.coreml.interpreter import Interpreter  # noqa: E402
 from etam_onnx.conversion.coreml.package_writer import read_program  # noqa: E402
-from etam_onnx.graphs.bundle import file_identity  # noqa: E402
 from etam_onnx.graphs.variants import PACKAGED  # noqa: E402
 from etam_onnx.runtime.coreml_backend import UNITS, CoreMLBackend, as_pixels  # noqa: E402
 from etam_onnx.runtime.errors import BundleError, DeviceError  # noqa: E402
@@ -72,7 +70,7 @@ def test_a_clip_is_tracked_as_onnx_runtime_tracks_it(bundle: Bundle, interpreted
         for mask, wanted in zip(mine.masks, other.masks, strict=True):
             assert wanted.any()
             overlaps.append((mask & wanted).sum() / (mask | wanted).sum())
-    assert min(overlaps) > 0.98, overlaps  # measured 0.9970
+    assert min(overlaps) > 0.98, overlaps  # measured 0.9979
 
 
 def test_single_precision_throughout_is_closer(bundle: Bundle) -> None:
@@ -277,18 +275,9 @@ def test_one_variant_alone(bundle: Bundle) -> None:
         verify(bundle, "coreml-interpreted", "coreml-ios17")
 
 
-def test_a_wrong_number_fails(bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """One recorded output of the memory encoder, of another size than it should be."""
-    copy = shutil.copytree(bundle.root, tmp_path / "copy")
-    index = json.loads((copy / "vectors/index.json").read_text())
-    call = next(call for call in index["calls"] if call["graph"] == "memory_encoder")
-    place = index["tensors"][call["outputs"]["memory"]]
-    data = bytearray((copy / "vectors/tensors.bin").read_bytes())
-    data[place["offset"] : place["offset"] + 4] = np.float32(1e3).tobytes()
-    (copy / "vectors/tensors.bin").write_bytes(data)
-    manifest = json.loads((copy / "manifest.json").read_text())
-    manifest["files"]["vectors/tensors.bin"]["sha256"] = file_identity(copy / "vectors/tensors.bin").sha256
-    (copy / "manifest.json").write_text(json.dumps(manifest))
+def test_a_wrong_number_fails(bundle: Bundle, tmp_path: Path) -> None:
+    """One number among the recorded outputs of the memory encoder."""
+    copy = with_wrong_output(bundle.root, tmp_path / "copy", "memory_encoder", "memory")
     outcome = verify(Bundle.open(copy), "coreml-interpreted", VARIANT)
     assert ("memory_encoder", "memory") in [(edge.graph, edge.port) for edge in outcome.edges if not edge.passed]
     assert not outcome.passed

@@ -18,7 +18,7 @@ def test_the_memory_encoder_of_the_small_model() -> None:
     assert (row.package, list(row.cells)) == ("memory_encoder", list(KINDS))
     assert steps[:2] == ["recording the reference", "tracing memory_encoder"] and len(steps) == 2 + len(KINDS)
     errors = [row.cells[kind].error for kind in KINDS]
-    assert errors == sorted(errors) and errors[0] < 1e-5 < errors[1] < 2e-2
+    assert errors == sorted(errors) and errors[0] < 1e-5 < errors[1] < 5e-3  # measured 1e-6 and 1.6e-3
     sizes = [row.cells[kind].size for kind in KINDS]
     assert sizes == sorted(sizes, reverse=True) and sizes[0] > 1.5 * sizes[1]
     assert all(0 < cell.seconds < 600 for cell in row.cells.values())

@@ -14,6 +14,7 @@ import pytest
 torch = pytest.importorskip("torch")
 onnx = pytest.importorskip("onnx")
 
+from damaged_vectors import with_wrong_output  # noqa: E402
 from onnxruntime.tools.mobile_helpers import usability_checker  # noqa: E402
 from small_model import small_config, small_model, varied  # noqa: E402
 from traced_graphs import read_all_but  # noqa: E402
@@ -26,7 +27,6 @@ from etam_onnx.conversion.portable import memory_attention as portable_attention
 from etam_onnx.conversion.portable import portable_graph  # noqa: E402
 from etam_onnx.conversion.portable_rules import breaches  # noqa: E402
 from etam_onnx.conversion.shared_weights import is_exact_in_half  # noqa: E402
-from etam_onnx.graphs.bundle import file_identity  # noqa: E402
 from etam_onnx.graphs.contract import contract, memory_port  # noqa: E402
 from etam_onnx.graphs.errors import BundleError  # noqa: E402
 from etam_onnx.manifest_of_model import geometry_of  # noqa: E402
@@ -236,16 +236,7 @@ def test_a_clip_is_tracked_alike_by_pytorch_and_onnx(kind: str, small_bundles: C
 
 def test_verify_finds_a_wrong_output(small_bundle: Path, tmp_path: Path) -> None:
     """One changed number in the recorded outputs of one graph."""
-    copy = shutil.copytree(small_bundle, tmp_path / "copy")
-    index = json.loads((copy / "vectors/index.json").read_text())
-    call = next(c for c in index["calls"] if c["graph"] == "mask_decoder")
-    place = index["tensors"][call["outputs"]["iou"]]
-    data = bytearray((copy / "vectors/tensors.bin").read_bytes())
-    data[place["offset"] : place["offset"] + 4] = np.float32(1e3).tobytes()
-    (copy / "vectors/tensors.bin").write_bytes(data)
-    manifest = json.loads((copy / "manifest.json").read_text())
-    manifest["files"]["vectors/tensors.bin"]["sha256"] = file_identity(copy / "vectors/tensors.bin").sha256
-    (copy / "manifest.json").write_text(json.dumps(manifest))
+    copy = with_wrong_output(small_bundle, tmp_path / "copy", "mask_decoder", "iou")
     outcome = verify(Bundle.open(copy))
     assert not outcome.passed
     assert [(e.graph, e.port) for e in outcome.edges if not e.passed] == [("mask_decoder", "iou")]

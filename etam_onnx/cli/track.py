@@ -12,7 +12,6 @@ from .prompted_video import add_frame_options, add_video_options, check_video, p
 
 if TYPE_CHECKING:
     from ..runtime.video import Video
-    from .overlay import Mask
     from .prompts import ObjectPrompt
     from .tracked_video import FoundFrame, Plan, Predictor
 
@@ -97,6 +96,7 @@ def follow(
 
     from tqdm import tqdm
 
+    from ..evaluation.region import region_similarity
     from .demo_clip import DemoClip
     from .mask_folder import mask_folder
     from .shared_frames import SharedFrames
@@ -110,7 +110,7 @@ def follow(
         if isinstance(video, DemoClip):
             with frames.turn:
                 truth = video.truth(frame.index)
-            overlaps.append(overlap(frame.masks[1], truth))
+            overlaps.append(region_similarity(frame.masks[1], truth))
 
     began = time.perf_counter()
     with ExitStack() as outputs:
@@ -184,12 +184,6 @@ def output_rate(asked: str | None, video: Video) -> Fraction:
     except (ValueError, ZeroDivisionError):
         raise ValueError(f"--fps takes a rate above 0, such as 24 or 30000/1001, found {asked!r}") from None
     return rate
-
-
-def overlap(found: Mask, truth: Mask) -> float:
-    """Intersection over union of two boolean masks; 1 when both are empty."""
-    either = int((found | truth).sum())
-    return 1.0 if either == 0 else int((found & truth).sum()) / either
 
 
 def counted(number: int, noun: str) -> str:
