@@ -326,7 +326,8 @@ def test_an_error_while_writing_is_one_sentence_and_leaves_nothing(
 
 
 SLOWLY = """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # what runs in a shell's background is born ignoring it
 sys.path.insert(0, {tests!r})
 from painted_video import ColourPredictor
 from etam_onnx.cli import track
